@@ -1,0 +1,1 @@
+"""What turns docs/, snippets/ and tests/ into one site."""

@@ -1,0 +1,54 @@
+"""The brokers of the handbook: their names, in the order in which every page shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker as pages and tests name it.
+
+    `variable` is the environment variable with its address; the minibroker has none,
+    because it lives in the reader's own process.
+    """
+
+    key: str
+    label: str
+    variable: str | None
+    default_address: str | None
+
+    @property
+    def file_name(self) -> str:
+        """The name of this broker's snippet in a pattern's folder.
+
+        The prefix keeps a snippet called `redis.py` from shadowing the client it imports.
+        """
+        return f"on_{self.key}.py"
+
+
+BROKERS = (
+    Broker("minibroker", "Minibroker", None, None),
+    Broker("rabbitmq", "RabbitMQ", "RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/"),
+    Broker("kafka", "Kafka", "KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
+    Broker("nats", "NATS JetStream", "NATS_URL", "nats://127.0.0.1:4222"),
+    Broker("redis", "Redis Streams", "REDIS_URL", "redis://127.0.0.1:6379/0"),
+    Broker("mqtt", "MQTT (Mosquitto)", "MQTT_URL", "mqtt://127.0.0.1:1883"),
+    Broker(
+        "postgresql",
+        "PostgreSQL",
+        "DATABASE_URL",
+        "postgresql://postgres@127.0.0.1:5432/postgres",
+    ),
+)
+
+BY_KEY = {broker.key: broker for broker in BROKERS}
+
+
+def named(key: str) -> Broker:
+    """Return the broker called `key`; a `KeyError` names the keys there are."""
+    try:
+        return BY_KEY[key]
+    except KeyError:
+        known = ", ".join(BY_KEY)
+        raise KeyError(f"no broker is called {key!r}; there are: {known}") from None
