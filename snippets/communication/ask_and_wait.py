@@ -35,7 +35,7 @@ class VideoServer(BaseHTTPRequestHandler):
 
 @contextmanager
 def running(server: HTTPServer) -> Iterator[int]:
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
         yield server.server_port

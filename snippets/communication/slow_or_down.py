@@ -41,13 +41,11 @@ async def call() -> None:
         port = worker.server_port
         print("call, worker down:", await asyncio.to_thread(post, port, 0.5))
         worker.server_activate()
-        thread = Thread(target=worker.serve_forever)
-        thread.start()
+        Thread(target=worker.serve_forever, args=(0.05,), daemon=True).start()
         print("call, worker slow:", await asyncio.to_thread(post, port, 0.5))
         caller_gave_up.set()
         print("same call again:", await asyncio.to_thread(post, port, 30))
         worker.shutdown()
-        thread.join()
 
 
 async def queue() -> None:
