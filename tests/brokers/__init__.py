@@ -1,0 +1,31 @@
+"""Real brokers for the tests: found on this machine or in the project's folder, and started."""
+
+from __future__ import annotations
+
+from handbook.brokers import named
+from tests.brokers.kafka import Kafka
+from tests.brokers.mqtt import Mosquitto
+from tests.brokers.nats import Nats
+from tests.brokers.postgresql import Postgresql
+from tests.brokers.rabbitmq import Rabbitmq
+from tests.brokers.redis import Redis
+from tests.brokers.server import DEBIAN, MACHINE, NotFoundError, Server
+
+__all__ = ["SERVERS", "NotFoundError", "Server", "make"]
+
+SERVERS: dict[str, type[Server]] = {
+    server.key: server for server in (Rabbitmq, Kafka, Nats, Redis, Mosquitto, Postgresql)
+}
+
+
+def make(key: str, *, default_ports: bool = False) -> Server:
+    """Return the server called `key`, not started yet; `NotFoundError` says what is missing."""
+    server = SERVERS[key]
+    if server.on_machine():
+        return server(MACHINE, default_ports=default_ports)
+    if server.in_folder():
+        return server(DEBIAN, default_ports=default_ports)
+    raise NotFoundError(
+        f"{named(key).label} is neither on this machine, in a version the handbook teaches, nor "
+        "in the project's folder of servers: run `make servers`"
+    )

@@ -1,0 +1,101 @@
+"""The project's own folder of servers: a small Debian 13, and the programs in it.
+
+A program of the folder runs under bubblewrap: its own view of the files, its own process
+namespace. When the process that started it ends, for whatever reason, the kernel ends
+everything in that namespace, so nothing is left running and nothing is ever mounted outside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+#: Exactly what set-up puts into the folder. A change here makes set-up build it anew.
+SUITE = "trixie"
+PACKAGES = (
+    "amqp-tools",
+    "chromium",
+    "kcat",
+    "mosquitto",
+    "mosquitto-clients",
+    "nats-server",
+    "openjdk-21-jre-headless",
+    "postgresql-17",
+    "rabbitmq-server",
+    "redis-server",
+    "redis-tools",
+)
+
+#: Programs that are not on the search path of an ordinary shell.
+SEARCH_PATH = ":".join(
+    (
+        "/usr/lib/postgresql/17/bin",
+        "/usr/lib/rabbitmq/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    )
+)
+
+#: Debian's user without rights: some servers refuse to run as root, some drop to a user.
+NOBODY = "65534"
+
+#: Seen at the same place inside and outside, so that a server and its test share paths.
+SHARED = Path("/tmp")
+
+
+def cache() -> Path:
+    """Return the folder that keeps what set-up downloads, outside of the working tree."""
+    chosen = os.environ.get("HANDBOOK_CACHE")
+    if chosen:
+        return Path(chosen).resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).resolve() / "message-brokers-handbook"
+
+
+def folder() -> Path:
+    """Return where the Debian folder is, or will be."""
+    return cache() / f"debian-{SUITE}"
+
+
+def kafka_jars() -> Path:
+    """Return the folder with Kafka's jars, as the machine sees it."""
+    return folder() / "opt" / "kafka"
+
+
+def has(program: str) -> bool:
+    """Tell whether the folder holds `program`, and whether this machine can run it."""
+    root = folder()
+    return shutil.which("bwrap") is not None and any(
+        (root / place.lstrip("/") / program).exists() for place in SEARCH_PATH.split(":")
+    )
+
+
+def command(program: str, *arguments: str) -> list[str]:
+    """Return the command line that runs a program of the folder as an ordinary user."""
+    return [
+        "bwrap",
+        *("--unshare-user", "--uid", NOBODY, "--gid", NOBODY),
+        *("--unshare-pid", "--die-with-parent"),
+        *("--ro-bind", str(folder()), "/"),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--bind", str(SHARED), str(SHARED)),
+        *("--setenv", "PATH", SEARCH_PATH),
+        program,
+        *arguments,
+    ]
+
+
+def on_this_machine(program: str, *arguments: str) -> list[str]:
+    """Return the command line for a program of this machine, tied to its parent if it can be."""
+    if shutil.which("bwrap") is None:
+        return [program, *arguments]
+    return [
+        "bwrap",
+        *("--unshare-pid", "--die-with-parent"),
+        *("--dev-bind", "/", "/", "--proc", "/proc"),
+        program,
+        *arguments,
+    ]

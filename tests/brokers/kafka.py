@@ -1,0 +1,155 @@
+"""Kafka as a child process: one node that is broker and controller at once (KRaft)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from tests.brokers import debian
+from tests.brokers.server import DEBIAN, Server, newer, wait_until
+from tests.brokers.versions import printed_by
+
+#: Everything internal at one partition and one replica: there is one node. The short session
+#: lets a killed broker register again at once; clients see none of it.
+CONFIGURATION = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}/log
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=1000
+"""
+
+LOGGING = """\
+rootLogger.level=warn
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %m%n
+"""
+
+
+class Kafka(Server):
+    """Kafka 4 or later, on the Java that is beside its jars."""
+
+    key = "kafka"
+
+    @classmethod
+    def on_machine(cls) -> bool:
+        return newer(_version(_machine_jars()), (4,)) and bool(printed_by("java", "-version"))
+
+    @classmethod
+    def in_folder(cls) -> bool:
+        return debian.has("java") and bool(_version(debian.kafka_jars()))
+
+    def prepare(self) -> None:
+        self.port_number = self.port(9092)
+        self.controller = self.port(9093)
+        self.configuration = self.data / "server.properties"
+        self.configuration.write_text(
+            CONFIGURATION.format(port=self.port_number, controller=self.controller, data=self.data)
+        )
+        (self.data / "log4j2.properties").write_text(LOGGING)
+        subprocess.run(
+            self._java(
+                "kafka.tools.StorageTool",
+                *("format", "--standalone", "-t", "kafka-of-the-handbook1"),
+                *("-c", str(self.configuration)),
+            ),
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def _java(self, *arguments: str) -> list[str]:
+        jars = "/opt/kafka" if self.source is DEBIAN else str(_machine_jars())
+        return self.source.command(
+            "java",
+            *("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+            f"-Dlog4j2.configurationFile={self.data}/log4j2.properties",
+            *("-cp", f"{jars}/*"),
+            *arguments,
+        )
+
+    def command(self) -> list[str]:
+        return self._java("kafka.Kafka", str(self.configuration))
+
+    def ready(self) -> bool:
+        try:
+            self.topics()
+        except (KafkaError, OSError):
+            return False
+        return True
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port_number}"
+
+    def version(self) -> str:
+        jars = debian.kafka_jars() if self.source is DEBIAN else _machine_jars()
+        return f"Kafka {_version(jars)}"
+
+    def topics(self) -> list[str]:
+        """Return the names of the topics that clients have made."""
+        return asyncio.run(self._topics())
+
+    async def _topics(self) -> list[str]:
+        async with self._admin() as admin:
+            return [name for name in await admin.list_topics() if not name.startswith("__")]
+
+    async def _delete(self, topics: list[str]) -> None:
+        async with self._admin() as admin:
+            await admin.delete_topics(topics)
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        # The client logs every refused connection of a server that is starting.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+    def empty(self) -> None:
+        topics = self.topics()
+        if topics:
+            asyncio.run(self._delete(topics))
+            wait_until(lambda: not self.topics(), "Kafka to delete the topics")
+
+
+def _machine_jars() -> Path:
+    script = shutil.which("kafka-server-start.sh") or shutil.which("kafka-server-start")
+    return Path(script).resolve().parents[1] / "libs" if script else Path("none")
+
+
+def _version(jars: Path) -> str:
+    for jar in jars.glob("kafka-clients-*.jar"):
+        found = re.search(r"-(\d[\d.]*\d)\.jar$", jar.name)
+        if found:
+            return found[1]
+    return ""

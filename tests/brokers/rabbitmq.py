@@ -1,0 +1,105 @@
+"""RabbitMQ as a child process, with its management API to look in and to clean up."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import urllib.request
+from typing import Any
+from urllib.parse import quote
+
+from tests.brokers import debian
+from tests.brokers.server import Server, answers, newer
+from tests.brokers.versions import printed_by
+
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+
+
+class Rabbitmq(Server):
+    """RabbitMQ 4 or later: one node, one virtual host, the guest account."""
+
+    key = "rabbitmq"
+
+    @classmethod
+    def on_machine(cls) -> bool:
+        found = re.search(r"^(\d[\d.]+)", printed_by("rabbitmqctl", "version"), re.MULTILINE)
+        return found is not None and newer(found[1], (4,))
+
+    @classmethod
+    def in_folder(cls) -> bool:
+        return debian.has("rabbitmq-server")
+
+    def prepare(self) -> None:
+        self.port_number = self.port(5672)
+        self.management = self.port(15672)
+        self.distribution = self.port(25672)
+        self.name_server = self.port(4369)
+        cookie = self.data / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.write_text("HANDBOOK")
+            cookie.chmod(0o400)
+        (self.data / "plugins").write_text("[rabbitmq_management].\n")
+        (self.data / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port_number}\n"
+            "management.tcp.ip = 127.0.0.1\n"
+            f"management.tcp.port = {self.management}\n"
+            "log.console = true\n"
+            "log.console.level = warning\n"
+            "log.file = false\n"
+            "disk_free_limit.absolute = 64MB\n"
+        )
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "ERL_EPMD_PORT": str(self.name_server),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_NODENAME": f"handbook{self.port_number}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port_number),
+            "RABBITMQ_DIST_PORT": str(self.distribution),
+            "RABBITMQ_MNESIA_BASE": f"{self.data}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{self.data}/log",
+            "RABBITMQ_SCHEMA_DIR": f"{self.data}/schema",
+            "RABBITMQ_CONFIG_FILE": f"{self.data}/rabbitmq.conf",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": f"{self.data}/none.config",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{self.data}/plugins",
+            "RABBITMQ_PID_FILE": f"{self.data}/pid",
+            # Two schedulers that do not spin while idle: the machine has other work to do.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
+            ),
+        }
+
+    def command(self) -> list[str]:
+        return self.source.command("rabbitmq-server")
+
+    def ready(self) -> bool:
+        return answers(self.port_number, PROTOCOL_HEADER, b"\x01") and answers(self.management)
+
+    @property
+    def address(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port_number}/"
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """Call the management API; return what it answers, decoded from JSON."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.management}/api/{path}", method=method
+        )
+        request.add_header("Authorization", "Basic " + base64.b64encode(b"guest:guest").decode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def version(self) -> str:
+        return f"RabbitMQ {self.ask('overview')['rabbitmq_version']}"
+
+    def empty(self) -> None:
+        for connection in self.ask("connections"):
+            self.ask(f"connections/{quote(connection['name'], safe='')}", "DELETE")
+        for queue in self.ask("queues"):
+            self.ask(f"queues/%2F/{quote(queue['name'], safe='')}", "DELETE")
+        for exchange in self.ask("exchanges"):
+            if exchange["name"] and not exchange["name"].startswith("amq."):
+                self.ask(f"exchanges/%2F/{quote(exchange['name'], safe='')}", "DELETE")

@@ -1,0 +1,57 @@
+"""Redis as a child process, with its append-only file on, as a queue of tasks needs it."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+from tests.brokers import debian
+from tests.brokers.server import Server, answers, newer
+from tests.brokers.versions import printed_by
+
+
+class Redis(Server):
+    """Redis 8 or later. `append_only=False` is what a server has by default."""
+
+    key = "redis"
+    append_only = True
+
+    @classmethod
+    def on_machine(cls) -> bool:
+        found = re.search(r"v=([\d.]+)", printed_by("redis-server", "--version"))
+        return found is not None and newer(found[1], (8,))
+
+    @classmethod
+    def in_folder(cls) -> bool:
+        return debian.has("redis-server")
+
+    def prepare(self) -> None:
+        self.port_number = self.port(6379)
+
+    def command(self) -> list[str]:
+        return self.source.command(
+            "redis-server",
+            *("--bind", "127.0.0.1", "--port", str(self.port_number)),
+            *("--dir", str(self.data), "--save", "", "--daemonize", "no"),
+            *("--appendonly", "yes" if self.append_only else "no", "--appendfsync", "everysec"),
+        )
+
+    def ready(self) -> bool:
+        return answers(self.port_number, b"PING\r\n", b"+PONG")
+
+    @property
+    def address(self) -> str:
+        return f"redis://127.0.0.1:{self.port_number}/0"
+
+    def _ask(self, command: str) -> str:
+        with socket.create_connection(("127.0.0.1", self.port_number), timeout=5) as connection:
+            connection.sendall(command.encode() + b"\r\n")
+            return connection.recv(65536).decode()
+
+    def version(self) -> str:
+        found = re.search(r"redis_version:(\S+)", self._ask("INFO server"))
+        assert found
+        return f"Redis {found[1]}"
+
+    def empty(self) -> None:
+        assert self._ask("FLUSHALL SYNC").startswith("+OK")

@@ -1,0 +1,298 @@
+"""A real broker as a child process: start, stop, kill -9, freeze, restart on the same data."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+from mirakuru.base import Executor
+from mirakuru.exceptions import ProcessExitedWithError, TimeoutExpired
+
+from handbook.brokers import Broker, named
+from tests.brokers import debian
+
+START_SECONDS = 90
+STOP_SECONDS = 30
+
+
+class NotFoundError(Exception):
+    """No server of this kind can be had here; the text says why and what to do."""
+
+
+class NotOursError(Exception):
+    """The server was given by its address, so the tests may not stop or kill it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a server comes from: the command line of each of its programs."""
+
+    name: str
+    command: Callable[..., list[str]]
+
+
+DEBIAN = Source("Debian folder", debian.command)
+MACHINE = Source("this machine", debian.on_this_machine)
+
+
+def work_root() -> Path:
+    """Return this run's folder for servers' data, and remove those of runs that are dead."""
+    for old in debian.SHARED.glob("handbook-*"):
+        owner = old.name.split("-")[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    root = debian.SHARED / f"handbook-{os.getpid()}"
+    if not root.exists():
+        root.mkdir(mode=0o700)
+        atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
+
+
+def free_port() -> int:
+    """Return a loopback port that is free, from below the range of outgoing connections."""
+    while True:
+        port = random.randint(20_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def answers(port: int, question: bytes = b"", answer: bytes = b"") -> bool:
+    """Tell whether a loopback port accepts, and answers `question` with `answer`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(question)
+            return not answer or connection.recv(4096).startswith(answer)
+    except OSError:
+        return False
+
+
+class _Process(Executor):
+    """The server's process; it has started when `ready` says so."""
+
+    def __init__(
+        self, command: list[str], ready: Callable[[], bool], log: Path, environment: dict[str, str]
+    ) -> None:
+        self._log = log.open("ab")
+        super().__init__(
+            command,
+            timeout=START_SECONDS,
+            sleep=0.02,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            envvars=environment,
+            cwd=str(log.parent),
+        )
+        self._ready = ready
+
+    def pre_start_check(self) -> bool:
+        return False
+
+    def after_start_check(self) -> bool:
+        return self._ready()
+
+    def members(self) -> list[psutil.Process]:
+        """Return the server's own processes, without the wrapper around them."""
+        if self.process is None:
+            return []
+        tree = [psutil.Process(self.process.pid)]
+        tree += tree[0].children(recursive=True)
+        return [one for one in tree if _name(one) != "bwrap"]
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return "bwrap"
+
+
+class Server(ABC):
+    """One real server with its data in a temporary folder, on loopback ports of its own."""
+
+    key: ClassVar[str]
+    stop_signal: ClassVar[int] = signal.SIGTERM
+
+    def __init__(self, source: Source, *, default_ports: bool = False) -> None:
+        self.source = source
+        self.default_ports = default_ports
+        self.data = Path(tempfile.mkdtemp(prefix=f"{self.key}-", dir=work_root()))
+        self._process: _Process | None = None
+        self.prepare()
+
+    # What each server says of itself.
+
+    @classmethod
+    @abstractmethod
+    def on_machine(cls) -> bool:
+        """Tell whether this machine has the server, in a version the handbook teaches."""
+
+    @classmethod
+    @abstractmethod
+    def in_folder(cls) -> bool:
+        """Tell whether the project's own folder of servers has it."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Choose ports and write the configuration."""
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the program and arguments that run the server in the foreground."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return what the server wants in its environment, besides its home folder."""
+        return {}
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Tell whether the server really answers in its own protocol."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Return what goes into the broker's environment variable."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Return the version that the running server says it has."""
+
+    @abstractmethod
+    def empty(self) -> None:
+        """Remove everything that a test may have left in the running server."""
+
+    # What every server can do.
+
+    @property
+    def broker(self) -> Broker:
+        return named(self.key)
+
+    @property
+    def environment_of_clients(self) -> dict[str, str]:
+        """Return the environment variable with which a snippet finds this server."""
+        assert self.broker.variable
+        return {self.broker.variable: self.address}
+
+    @property
+    def log(self) -> Path:
+        return self.data / "server.log"
+
+    def port(self, default: int) -> int:
+        return default if self.default_ports else free_port()
+
+    def start(self) -> None:
+        """Start the server, on the data that is there; return when it answers."""
+        assert self._process is None, f"{self.key} is running already"
+        environment = {"HOME": str(self.data), **self.environment()}
+        process = _Process(self.command(), self.ready, self.log, environment)
+        try:
+            process.start()
+        except (ProcessExitedWithError, TimeoutExpired) as error:
+            raise RuntimeError(
+                f"{self.broker.label} did not start: {error}\nThe end of its log:\n{self.tail()}"
+            ) from error
+        except BaseException:
+            process.kill()
+            raise
+        self._process = process
+
+    def stop(self) -> None:
+        """Ask the server to end, as an operator would, and wait until it has."""
+        self._end(self.stop_signal)
+
+    def _end(self, number: int) -> None:
+        if self._process is None:
+            return
+        members = self._process.members()
+        self._signal(number, members if number == signal.SIGKILL else members[:1])
+        psutil.wait_procs(members, timeout=STOP_SECONDS)
+        process, self._process = self._process, None
+        # The wrapper ends with the server; given that moment it leaves no zombie behind.
+        with suppress(subprocess.TimeoutExpired):
+            if process.process:
+                process.process.wait(timeout=5)
+        process.kill()
+
+    def kill(self) -> None:
+        """End the server by kill -9: it gets no chance to save anything."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop the server in its tracks (SIGSTOP): connections stay, nothing answers."""
+        assert self._process, f"{self.key} is not running"
+        self._signal(signal.SIGSTOP, self._process.members())
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        assert self._process, f"{self.key} is not running"
+        self._signal(signal.SIGCONT, self._process.members())
+
+    @staticmethod
+    def _signal(number: int, members: list[psutil.Process]) -> None:
+        for member in members:
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.running()
+
+    def reset(self) -> None:
+        """Bring the server back, running and empty, whatever a test did to it."""
+        if self.running:
+            self.empty()
+        else:
+            self.kill()
+            self.start()
+            self.empty()
+
+    def restart_on_nothing(self) -> None:
+        """Start again without the old data: the way to empty a server that starts at once."""
+        self.kill()
+        shutil.rmtree(self.data)
+        self.data.mkdir()
+        self.prepare()
+        self.start()
+
+    def close(self) -> None:
+        """End the server and remove its data."""
+        self.kill()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def tail(self, lines: int = 30) -> str:
+        """Return the end of the server's log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:]) or "(it wrote nothing)"
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Poll until `condition` holds; after `seconds` raise `TimeoutError` that says `what`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
+        time.sleep(0.02)
+
+
+def newer(version: str, minimum: tuple[int, ...]) -> bool:
+    """Tell whether a dotted version is at least `minimum`."""
+    numbers = tuple(int(part) for part in version.split(".")[: len(minimum)] if part.isdigit())
+    return numbers >= minimum

@@ -1,0 +1,23 @@
+"""What a program of this machine says of its version."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+
+def printed_by(program: str, *arguments: str) -> str:
+    """Return what the program prints, or nothing where this machine does not have it."""
+    path = shutil.which(program)
+    if path is None:
+        return ""
+    done = subprocess.run(
+        [path, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.stdout
