@@ -1,0 +1,109 @@
+"""Lines such as `::: code patterns/work_queue`, which a page's author writes, become content.
+
+A Python-Markdown extension and not a MkDocs hook, so that any builder on Python-Markdown runs it.
+The code directives expand to Markdown (tabs and fences); tables and diagrams become HTML.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from markdown import Extension, Markdown
+from markdown.preprocessors import Preprocessor
+
+from handbook import page
+from handbook.diagrams import DiagramError
+from handbook.directives import claims, code, diagram
+from handbook.directives.project import Project
+from handbook.evidence import EvidenceError
+from handbook.snippet import SnippetError
+
+_FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
+_DIRECTIVE = re.compile(r"^(?P<indent> *):::(?P<rest>.*)$")
+_EXPANDERS = {
+    "code": code.topic,
+    "file": code.file,
+    "claims": claims.table,
+    "recording": diagram.recording,
+}
+
+
+class DirectiveExtension(Extension):
+    """Register the directives; the two addresses come from mkdocs.yml."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.config = {
+            "site_url": ["", "where the site is published"],
+            "repo_url": ["", "where the repository is published"],
+        }
+        super().__init__(**kwargs)
+
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
+        """Run before superfences (25), which then renders the fences written here."""
+        project = Project(Path.cwd(), self.getConfig("site_url"), self.getConfig("repo_url"))
+        md.preprocessors.register(DirectivePreprocessor(md, project), "handbook_directives", 28)
+
+
+class DirectivePreprocessor(Preprocessor):
+    """Replace directives and Mermaid fences, and leave all other fences alone."""
+
+    def __init__(self, md: Markdown, project: Project) -> None:
+        super().__init__(md)
+        self.project = project
+
+    def run(self, lines: list[str]) -> list[str]:
+        """Return the page's lines with every directive expanded."""
+        result: list[str] = []
+        index = 0
+        while index < len(lines):
+            line = lines[index]
+            if fence := _FENCE.match(line):
+                end = _end_of_fence(lines, index, fence["fence"])
+                if fence["info"].strip() == "mermaid":
+                    source = "\n".join(
+                        each.removeprefix(fence["indent"]) for each in lines[index + 1 : end]
+                    )
+                    result += self._expand(index, fence["indent"], diagram.drawing, source)
+                else:
+                    result += lines[index : end + 1]
+                index = end + 1
+                continue
+            if directive := _DIRECTIVE.match(line):
+                name, _, argument = directive["rest"].strip().partition(" ")
+                if name not in _EXPANDERS:
+                    raise page.current.error(
+                        index,
+                        f"there is no directive '::: {name}'; there are: " + ", ".join(_EXPANDERS),
+                    )
+                result += self._expand(
+                    index, directive["indent"], _EXPANDERS[name], argument.strip()
+                )
+            else:
+                result.append(line)
+            index += 1
+        return result
+
+    def _expand(self, index: int, indent: str, expander: Any, argument: str) -> list[str]:
+        try:
+            expanded = expander(self.project, argument)
+        except (SnippetError, EvidenceError, DiagramError) as error:
+            raise page.current.error(index, str(error)) from None
+        if expanded.startswith("<"):
+            expanded = self.md.htmlStash.store(expanded)
+        return ["", *((indent + each).rstrip() for each in expanded.split("\n")), ""]
+
+
+def _end_of_fence(lines: list[str], start: int, fence: str) -> int:
+    """Return the index of the line that closes the fence opened at `start`."""
+    closing = re.compile(rf"^ *{fence[0]}{{{len(fence)},}} *$")
+    for index in range(start + 1, len(lines)):
+        if closing.match(lines[index]):
+            return index
+    raise page.current.error(start, f"the code block that begins here with {fence} is not closed")
+
+
+def makeExtension(**kwargs: Any) -> DirectiveExtension:  # noqa: N802
+    """Make the extension; Python-Markdown looks this name up."""
+    return DirectiveExtension(**kwargs)

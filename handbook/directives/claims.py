@@ -1,0 +1,88 @@
+"""`::: claims <topic>`: what the tests proved, broker by broker, and the lines that carry it."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+from handbook.brokers import BROKERS, Broker
+from handbook.directives.project import Project
+from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims
+from handbook.snippet import FOLDER, snippet
+
+
+def table(project: Project, name: str) -> str:
+    """Return the table claim by broker; each cell links to the test."""
+    recorded = claims(project.root)
+    if name not in recorded:
+        raise EvidenceError(
+            f"{CLAIMS} has no claims on {name!r}; it has: {', '.join(recorded) or 'none'}"
+        )
+    shown = [broker for broker in BROKERS if any(broker.key in c.verdicts for c in recorded[name])]
+    heads = "".join(f'<th scope="col">{escape(broker.label)}</th>' for broker in shown)
+    bodies = "".join(_body(project, name, claim, shown) for claim in recorded[name])
+    return (
+        '<div class="claims"><table class="claims-table"><thead>'
+        f'<tr><th scope="col">Claim</th>{heads}</tr></thead>{bodies}</table></div>'
+    )
+
+
+def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str:
+    link = project.source(claim.test, claim.test_line(project.root))
+    cells = "".join(_cell(broker, claim.verdicts.get(broker.key), link) for broker in shown)
+    notes = "".join(
+        f"<li><strong>{escape(broker.label)}</strong> {_inline(claim.verdicts[broker.key].says)}</li>"
+        for broker in shown
+        if broker.key in claim.verdicts and claim.verdicts[broker.key].says
+    )
+    notes = f'<ul class="claims-notes">{notes}</ul>' if notes else ""
+    lines = "".join(_lines(project, name, claim, broker) for broker in shown)
+    if lines:
+        lines = (
+            "<details><summary>The lines that carry it</summary>"
+            f"<p>Change one of them and the test fails.</p><ul>{lines}</ul></details>"
+        )
+    return (
+        f'<tbody><tr><th scope="row">{_inline(claim.text)}</th>{cells}</tr>'
+        f'<tr class="claims-more"><td colspan="{len(shown) + 1}">{notes}{lines}</td></tr></tbody>'
+    )
+
+
+def _cell(broker: Broker, verdict: Verdict | None, link: str) -> str:
+    label = f'<span class="claims-broker">{escape(broker.label)}: </span>'
+    if verdict is None:
+        return f'<td class="claim-open">{label}<span>not run</span></td>'
+    kind, mark, word = ("holds", "✓", "holds") if verdict.holds else ("differs", "≠", "differs")
+    return (
+        f'<td class="claim-{kind}"><a href="{escape(link)}">{label}'
+        f'<span class="claims-mark" aria-hidden="true">{mark}</span> {word}</a></td>'
+    )
+
+
+def _lines(project: Project, name: str, claim: Claim, broker: Broker) -> str:
+    verdict = claim.verdicts.get(broker.key)
+    if verdict is None or not verdict.line:
+        return ""
+    path = f"{name}/{broker.file_name}"
+    found = snippet(project.snippets, path).lines_of(verdict.line)
+    if not found:
+        raise EvidenceError(
+            f"{FOLDER}/{path} does not contain the line that carries {claim.name}: "
+            f"{verdict.line!r}. Correct it beside the claim in {claim.test}, then run that test "
+            "with --update"
+        )
+    places = ", ".join(
+        f'<a href="{escape(project.source(f"{FOLDER}/{path}", lines[0]))}">{_numbers(lines)}</a>'
+        for lines in found
+    )
+    text = escape(" ".join(verdict.line.split()))
+    return f"<li><strong>{escape(broker.label)}</strong> {places} <code>{text}</code></li>"
+
+
+def _numbers(lines: range) -> str:
+    return f"line {lines[0]}" if len(lines) == 1 else f"lines {lines[0]}–{lines[-1]}"
+
+
+def _inline(text: str) -> str:
+    """Return the sentence as HTML, with `code` marked."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -1,0 +1,91 @@
+"""What only MkDocs can do: name the page, publish the snippets, mend the theme's HTML."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from handbook import accessibility
+from handbook import page as current_page
+from handbook.brokers import BROKERS
+from handbook.evidence import EvidenceError, claims, versions
+from handbook.link_warnings import NameTheLine
+
+_serving = False
+_own_code: dict[Path, float] = {}
+
+
+def on_startup(command: str, **_: Any) -> None:
+    """Remember whether the site is served, and with which code."""
+    global _serving
+    _serving = command == "serve"
+    _own_code.update(_times())
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Prepare the build: the home page's numbers, and links whose warnings name a line."""
+    if _serving and _times() != _own_code:
+        # Python keeps imported modules: only a new process sees an edit in handbook/.
+        os.execv(sys.executable, sys.orig_argv)
+    logger = logging.getLogger("mkdocs.structure.pages")
+    if not any(isinstance(each, NameTheLine) for each in logger.filters):
+        logger.addFilter(NameTheLine(Path(config.docs_dir)))
+    config.extra["brokers"] = _brokers(Path(config.docs_dir).parent)
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Publish the snippets and their outputs: they lie outside docs/."""
+    root = Path(config.docs_dir).parent
+    for file in sorted((root / "snippets").rglob("*")):
+        if file.suffix in {".py", ".out"}:
+            name = file.relative_to(root).as_posix()
+            files.append(File.generated(config, name, abs_src_path=str(file)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> None:
+    """Tell the Markdown extensions which page comes next: Python-Markdown gives them its text."""
+    source = page.file.content_string
+    current_page.begin(page.file.src_uri, source, markdown)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Mend the theme's HTML on a page."""
+    return accessibility.mend(output)
+
+
+def on_post_template(output_content: str, template_name: str, **_: Any) -> str:
+    """Mend the theme's HTML on the page for addresses that do not exist."""
+    return accessibility.mend(output_content) if template_name.endswith(".html") else output_content
+
+
+def _times() -> dict[Path, float]:
+    return {file: file.stat().st_mtime for file in Path(__file__).parent.rglob("*.py")}
+
+
+def _brokers(root: Path) -> dict[str, Any]:
+    """Return what the home page says of the recorded runs, as far as there are any."""
+    try:
+        recorded, proven = versions(root), claims(root)
+    except EvidenceError:
+        return {}
+    servers = [
+        recorded[broker.key]["server"]
+        for broker in BROKERS
+        if broker.key in recorded and broker.variable
+    ]
+    runs = sum(len(claim.verdicts) for entries in proven.values() for claim in entries)
+    return {
+        "servers": servers,
+        "patterns": len(proven),
+        "claims": sum(map(len, proven.values())),
+        "proofs": runs,
+    }

@@ -1,0 +1,36 @@
+"""The page that is being built, so that an error can name its file and line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mkdocs.exceptions import BuildError
+
+
+class PageError(BuildError):
+    """Something on a page is wrong. MkDocs prints it without a traceback and stops."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """`path` is relative to docs/; `lines_before` counts the lines of its front matter."""
+
+    path: str
+    lines_before: int = 0
+
+    def error(self, index: int, message: str) -> PageError:
+        """Return an error for the line at `index` (from 0) of the page's Markdown."""
+        return PageError(f"docs/{self.path}:{self.lines_before + index + 1}: {message}")
+
+
+# Python-Markdown hands an extension the text of a page and not its name; a hook sets this one.
+current = Page("(unknown page)")
+
+
+def begin(path: str, source: str, markdown: str) -> None:
+    """Note that the page at `path` comes next. `markdown` is `source` without front matter."""
+    global current
+    start = source.rfind(markdown.strip("\n")) if markdown.strip() else 0
+    before = source[:start].count("\n") if start > 0 else 0
+    leading = len(markdown) - len(markdown.lstrip("\n"))
+    current = Page(path, before - leading)
