@@ -116,6 +116,16 @@ class Kafka(Server):
         """Return the names of the topics that clients have made."""
         return asyncio.run(self._topics())
 
+    def members(self, group: str) -> int:
+        """Return how many consumers share the group's partitions, 0 while it rebalances."""
+        return asyncio.run(self._members(group))
+
+    async def _members(self, group: str) -> int:
+        async with self._admin() as admin:
+            [described] = await admin.describe_consumer_groups([group])
+            [(_, _, state, _, _, members, *_)] = described.groups
+            return len(members) if state == "Stable" else 0
+
     async def _topics(self) -> list[str]:
         async with self._admin() as admin:
             return [name for name in await admin.list_topics() if not name.startswith("__")]

@@ -1,0 +1,65 @@
+# The handbook's commands. Each sets up what it needs, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve site test check record brokers servers lock clean
+
+help:
+	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000"
+	@echo "make test     everything: checks, snippets on real brokers, claims, the built site"
+	@echo "make site     the site into site/, with every warning an error"
+	@echo "make check    the quick checks: types, style, prose"
+	@echo "make brokers  every broker on its default port; Ctrl-C stops them (ONLY=\"redis nats\")"
+	@echo "make record   rewrite outputs, pictures and docs/data from a run"
+	@echo "make lock     resolve the dependencies anew into requirements.txt"
+
+# What Python needs. The interpreter is checked first, because pip's own words are not clear.
+.venv/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11, 5) else "Python 3.11.5 or newer is needed, this is " + sys.version.split()[0] + ": say which, as in make PYTHON=python3.13 serve")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python can't make a virtual environment: install Debian's python3-venv, or what your system calls it."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --require-virtualenv "uv==$$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.txt)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	@touch $@
+
+# What the tests of the site need from npm.
+node_modules/ready: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "The tests of the site need npm: install Node.js 20 or newer."; exit 1; }
+	npm ci --silent --no-audit --no-fund
+	@touch $@
+
+servers: .venv/ready
+	@$(BIN)/python -m tests.brokers.provision
+
+serve: .venv/ready
+	$(BIN)/mkdocs serve --livereload --dev-addr 127.0.0.1:8000
+
+site: .venv/ready
+	$(BIN)/mkdocs build --strict
+
+check: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy handbook tests
+	$(BIN)/python -m tests.snippets.types
+	$(BIN)/rumdl check --quiet .
+	$(BIN)/typos
+
+test: check servers node_modules/ready
+	$(BIN)/pytest $(ARGS)
+
+record: servers
+	$(BIN)/pytest --update tests/snippets tests/patterns
+
+brokers: servers
+	@exec $(BIN)/python -m tests.brokers.run $(ONLY)
+
+lock: .venv/ready
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml \
+		--group site --group snippets --group test --group check \
+		--universal --python-version 3.11.5 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --output-file requirements.txt
+
+clean:
+	rm -rf .venv node_modules site .cache .mypy_cache .ruff_cache .pytest_cache

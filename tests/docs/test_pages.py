@@ -1,0 +1,69 @@
+"""Pages and snippets belong together: nothing without a page, no term that is not defined."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.records import CLAIMS, VERSIONS, clients
+from tests.snippets.running import all_snippets, broker_key, name
+
+DOCS = Path("docs")
+PAGES = sorted(DOCS.rglob("*.md"))
+DIRECTIVE = re.compile(r"^\s*::: (code|claims|file|recording) (\S+)", re.MULTILINE)
+
+each = pytest.mark.parametrize("page", PAGES, ids=str)
+
+
+def directives() -> set[tuple[str, str]]:
+    """Return what the pages ask for: a directive's name and its topic or file."""
+    return {found for page in PAGES for found in DIRECTIVE.findall(page.read_text())}
+
+
+def test_no_snippet_without_a_page() -> None:
+    shown = directives()
+    orphans = [
+        name(path)
+        for path in all_snippets()
+        if ("code", name(path.parent / "x").removesuffix("/x")) not in shown
+        and ("file", name(path)) not in shown
+    ]
+    assert not orphans
+
+
+def test_every_pattern_has_its_page_its_claims_and_its_test() -> None:
+    for topic in {name(path.parent / "x").removesuffix("/x") for path in all_snippets()}:
+        if not topic.startswith("patterns/"):
+            continue
+        words = topic.removeprefix("patterns/")
+        page = DOCS / "patterns" / f"{words.replace('_', '-')}.md"
+        text = page.read_text()
+        for directive in (f"::: code {topic}", f"::: claims {topic}", "::: recording"):
+            assert directive in text, f"{page} has no `{directive}`"
+        assert Path("tests/patterns", f"test_{words}.py").exists()
+
+
+@each
+def test_includes_name_sections_never_lines(page: Path) -> None:
+    assert not re.findall(r"--8<--.*:\d", page.read_text())
+
+
+@each
+def test_no_block_is_marked_to_be_skipped(page: Path) -> None:
+    assert not re.findall(r"^ *[`~]{3,}.*(skip|noqa|no-?run)", page.read_text(), re.MULTILINE)
+
+
+def test_every_claim_is_recorded_on_every_broker_of_its_pattern() -> None:
+    recorded = json.loads(CLAIMS.read_text())
+    for topic, entries in recorded.items():
+        keys = {broker_key(path) for path in all_snippets() if name(path).startswith(topic + "/")}
+        for entry in entries:
+            assert set(entry["brokers"]) == keys, f"{topic} {entry['id']}"
+
+
+def test_recorded_clients_are_those_of_the_lock() -> None:
+    recorded = json.loads(VERSIONS.read_text())
+    assert {key: one["client"] for key, one in recorded.items()} == clients()

@@ -1,0 +1,130 @@
+"""A claim: a sentence about a pattern, proven on every broker by one test that can fail.
+
+`claim` turns a test into two a broker. The first runs on the snippet as the page shows it. The
+second runs on a copy in which the text that carries the claim is replaced, and passes only if
+the test then fails by an assertion of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.patterns.stage import SNIPPETS, Stage
+
+ROOT = SNIPPETS.parent
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a claim stands with one broker.
+
+    Where `holds` is False the test asserts what the broker does instead, and `says` says it.
+    `line` is the text of the snippet that carries it, None where no line of a snippet can.
+    """
+
+    holds: bool
+    says: str
+    line: str | None
+    instead: str | None
+
+
+def holds(line: str, instead: str, *, says: str = "") -> Proof:
+    """The claim holds, thanks to `line`; with `instead` in its place it must not."""
+    return Proof(True, says, line, instead)
+
+
+def differs(says: str, line: str | None = None, instead: str | None = None) -> Proof:
+    """This broker does something else: the sentence `says`, which the test asserts."""
+    return Proof(False, says, line, instead)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of a claim's test: a broker, and whether the carrying line is taken away."""
+
+    key: str
+    topic: str
+    proof: Proof
+    without: bool
+
+    @property
+    def original(self) -> Path:
+        return SNIPPETS / self.topic / f"on_{self.key}.py"
+
+    def text(self) -> str:
+        """Return the snippet's text for this case; the carrying line must be there once."""
+        text = self.original.read_text()
+        line, instead = self.proof.line, self.proof.instead
+        if line is None:
+            return text
+        assert instead is not None
+        found = text.count(line)
+        if found != 1:
+            raise LookupError(
+                f"{self.original.relative_to(ROOT)} has {found} times, and should have once, "
+                f"the text that carries the claim: {line!r}"
+            )
+        if not self.without:
+            return text
+        changed = text.replace(line, instead)
+        compile(changed, str(self.original), "exec")
+        return changed
+
+
+def claim(sentence: str, **proofs: Proof) -> Callable[[Callable[..., None]], Any]:
+    """Make a test of `sentence` for each broker named, on the snippet of the test file's topic."""
+
+    def decorate(test: Callable[..., None]) -> Any:
+        file = Path(test.__code__.co_filename)
+        topic = f"patterns/{file.stem.removeprefix('test_')}"
+        cases = [
+            pytest.param(
+                Case(key, topic, proof, without), marks=pytest.mark.broker(key), id=name
+            )
+            for key, proof in proofs.items()
+            for without, name in ((False, key), (True, f"{key}-without-its-line"))
+            if proof.line or not without
+        ]
+
+        @pytest.mark.parametrize("case", cases)
+        @functools.wraps(test)
+        def proven(case: Case, stage: Stage, request: pytest.FixtureRequest) -> None:
+            request.node.user_properties.append(
+                (
+                    "claim",
+                    {
+                        "topic": topic,
+                        "id": test.__name__,
+                        "claim": sentence,
+                        "test": str(file.relative_to(ROOT)),
+                        "proof": asdict(case.proof),
+                    },
+                )
+            )
+            if not case.without:
+                test(stage, case.proof.holds)
+                return
+            try:
+                test(stage, case.proof.holds)
+            except AssertionError as error:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                if Path(where.filename) == file:
+                    return
+                raise
+            pytest.fail(
+                f"{case.original.name} without {case.proof.line!r} still passes: "
+                "the test does not prove the claim",
+                pytrace=False,
+            )
+
+        del proven.__wrapped__  # type: ignore[attr-defined]  # pytest would ask for its parameters
+        return proven
+
+    return decorate

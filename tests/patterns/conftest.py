@@ -1,0 +1,26 @@
+"""The stage fixture."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import Server
+from tests.patterns.claims import Case
+from tests.patterns.stage import REDELIVERY, SNIPPETS, Stage
+
+
+@pytest.fixture
+def stage(case: Case, server: Server | None, tmp_path: Path) -> Iterator[Stage]:
+    """The snippet of the case in a folder of its own, with its server running and empty."""
+    snippet = tmp_path / case.original.name
+    snippet.write_text(case.text())
+    if server is None:
+        shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
+    # A claim that must fail is not given longer than the broker needs to keep it.
+    seconds = REDELIVERY.get(case.key, 0) + 4 if case.without else 40
+    with Stage(case.key, snippet, server, seconds) as stage:
+        yield stage

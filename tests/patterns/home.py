@@ -1,0 +1,137 @@
+"""The process in which a snippet's functions live while a claim is tested.
+
+It reads commands from its standard input and writes events to its standard output, one JSON
+object a line. A real broker's publisher or worker has a process of its own, so that SIGKILL is a
+crash; the minibroker lives in one process with all of its clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, overload
+
+
+def say(**event: object) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def load(path: Path) -> ModuleType:
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Interrupted(Sequence[str]):
+    """Messages whose reader stops in front of the second half until `go` is set.
+
+    It stops the whole event loop, so that nothing of the second half leaves before.
+    """
+
+    def __init__(self, actor: str, items: list[str], go: threading.Event) -> None:
+        self.actor, self.items, self.go = actor, items, go
+
+    def __iter__(self) -> Iterator[str]:
+        for index, item in enumerate(self.items):
+            if index == len(self.items) // 2:
+                say(actor=self.actor, halfway=True)
+                self.go.wait(60)
+            yield item
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self.items[index]
+
+
+class Home:
+    """The actors of one process."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.pauses: dict[str, threading.Event] = {}
+
+    def obey(self, command: dict[str, Any]) -> None:
+        actor = command["actor"]
+        if command["do"] == "spawn":
+            self.gates[actor] = asyncio.Event()
+            self.tasks[actor] = asyncio.create_task(self.act(actor, command))
+        elif command["do"] == "release":
+            self.gates[actor].set()
+        elif command["do"] == "kill":
+            self.tasks[actor].cancel()
+
+    async def act(self, actor: str, command: dict[str, Any]) -> None:
+        function = getattr(self.module, command["function"])
+        arguments = dict(command["arguments"])
+        if command["mode"] == "halfway":
+            name = next(name for name, value in arguments.items() if isinstance(value, list))
+            arguments[name] = Interrupted(actor, arguments[name], self.pauses[actor])
+        if "handle" in inspect.signature(function).parameters:
+            arguments["handle"] = self.handler(actor, command["mode"])
+        try:
+            await function(**arguments)
+        except Exception as error:
+            say(actor=actor, error=f"{type(error).__name__}: {error}")
+        else:
+            say(actor=actor, returned=True)
+
+    def handler(self, actor: str, mode: str) -> Any:
+        async def handle(item: str, delivery: int | None = None) -> None:
+            say(actor=actor, taken=item, delivery=delivery, at=time.monotonic())
+            if mode == "fail":
+                raise RuntimeError("this handler always fails")
+            if mode == "hold":
+                await self.gates[actor].wait()
+            say(actor=actor, done=item)
+
+        return handle
+
+
+async def main() -> None:
+    home = Home(load(Path(sys.argv[1])))
+    for name, value in json.loads(sys.argv[2]).items():
+        assert hasattr(home.module, name), f"the snippet has no constant {name}"
+        setattr(home.module, name, value)
+    loop = asyncio.get_running_loop()
+    commands: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            command = json.loads(line)
+            if command["do"] == "spawn":
+                home.pauses[command["actor"]] = threading.Event()
+            if command["do"] == "continue":
+                home.pauses[command["actor"]].set()
+            else:
+                loop.call_soon_threadsafe(commands.put_nowait, command)
+        loop.call_soon_threadsafe(commands.put_nowait, None)
+
+    threading.Thread(target=read, daemon=True).start()
+    say(ready=True)
+    while command := await commands.get():
+        home.obey(command)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,220 @@
+"""The stage on which a claim is tested: a snippet, its server, and actors in their processes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from tests.brokers import Server
+from tests.brokers.kafka import Kafka
+from tests.brokers.server import wait_until
+
+HOME = Path(__file__).with_name("home.py")
+SNIPPETS = Path(__file__).parents[2] / "snippets"
+
+#: Seconds after which a message that nobody acknowledged must have come again. Where the broker
+#: sees the lost connection it is at once; the others wait for a time-out, which the snippets set
+#: as low as the broker lets them.
+REDELIVERY = {"kafka": 8.0, "nats": 4.0, "redis": 4.0}
+AT_ONCE = 1.5
+
+
+class SnippetError(Exception):
+    """A snippet's function failed where the test did not ask it to."""
+
+
+class Process:
+    """One home of actors, its events read as they come."""
+
+    def __init__(self, snippet: Path, constants: dict[str, object], environment: dict[str, str]):
+        self.events: list[dict[str, Any]] = []
+        self._log = snippet.with_name(f"{snippet.stem}-{time.monotonic_ns()}.log")
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(HOME), str(snippet), json.dumps(constants)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+                cwd=snippet.parent,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self.events.append(json.loads(line))
+
+    def tell(self, **command: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def errors(self) -> str:
+        return self._log.read_text()[-2000:]
+
+    def kill(self) -> None:
+        """End it by SIGKILL, and read what it said before."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        if self._process.stdin:
+            self._process.stdin.close()
+
+
+class Actor:
+    """One call of a snippet's function, and what its handler was given."""
+
+    def __init__(self, name: str, process: Process, *, own_process: bool) -> None:
+        self.name = name
+        self.process = process
+        self.own_process = own_process
+
+    def _said(self, what: str) -> list[Any]:
+        return [
+            event[what]
+            for event in list(self.process.events)
+            if event.get("actor") == self.name and what in event
+        ]
+
+    @property
+    def taken(self) -> list[str]:
+        """Return what the handler was called with, in order."""
+        return self._said("taken")
+
+    @property
+    def deliveries(self) -> list[int | None]:
+        """Return the number of the delivery that came with each call of the handler."""
+        return self._said("delivery")
+
+    @property
+    def done(self) -> list[str]:
+        """Return what the handler finished."""
+        return self._said("done")
+
+    @property
+    def returned(self) -> bool:
+        return bool(self._said("returned"))
+
+    @property
+    def error(self) -> str:
+        return "; ".join(self._said("error"))
+
+    @property
+    def halfway(self) -> bool:
+        return bool(self._said("halfway"))
+
+    @property
+    def ended(self) -> bool:
+        return self.returned or bool(self.error) or not self.process.alive
+
+    def go_on(self) -> None:
+        """Let a publisher that stopped halfway continue."""
+        self.process.tell(do="continue", actor=self.name)
+
+    def kill(self) -> None:
+        """Crash: SIGKILL for its process, or for the minibroker the task cancelled."""
+        if self.own_process:
+            self.process.kill()
+        else:
+            self.process.tell(do="kill", actor=self.name)
+
+
+class Stage:
+    """A snippet's copy, changed or not, its empty server, and whoever acts."""
+
+    def __init__(self, key: str, snippet: Path, server: Server | None, seconds: float) -> None:
+        self.key = key
+        self.snippet = snippet
+        self.server = server
+        self.seconds = seconds
+        self.redelivery = REDELIVERY.get(key, AT_ONCE)
+        self.constants: dict[str, object] = {}
+        self._processes: list[Process] = []
+        self._names = (f"actor {number}" for number in itertools.count(1))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+
+    def _home(self) -> Process:
+        if self.server is None and self._processes:
+            return self._processes[0]
+        environment = {**os.environ}
+        if self.server:
+            environment |= self.server.environment_of_clients
+        process = Process(self.snippet, self.constants, environment)
+        self._processes.append(process)
+        return process
+
+    def spawn(self, function: str, *, mode: str = "do", **arguments: object) -> Actor:
+        """Call a snippet's function in a process of its own, and don't wait.
+
+        `mode` is what the handler does: "do" its work, "hold" the first message for ever, "fail"
+        on each. "halfway" stops a publisher in the middle of its messages.
+        """
+        actor = Actor(next(self._names), self._home(), own_process=self.server is not None)
+        actor.process.tell(
+            do="spawn", actor=actor.name, function=function, mode=mode, arguments=arguments
+        )
+        return actor
+
+    def call(self, function: str, **arguments: object) -> None:
+        """Call a snippet's function and wait for its end; raise `SnippetError` when it fails."""
+        actor = self.spawn(function, **arguments)
+        wait_until(lambda: actor.ended, f"{function}() to return")
+        if not actor.returned:
+            raise SnippetError(
+                f"{self.key}: {function}() failed: {actor.error}\n{actor.process.errors()}"
+            )
+
+    def happens(self, condition: Callable[[], bool], *actors: Actor) -> bool:
+        """Poll until the condition holds; False when it did not in time."""
+        try:
+            wait_until(condition, "a claim", self.seconds)
+        except TimeoutError:
+            for actor in actors:
+                print(f"{actor.name}: taken {actor.taken}, done {actor.done}, {actor.error}")
+                print(actor.process.errors())
+            return False
+        return True
+
+    def stays(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Watch for so long whether the condition goes on to hold."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not condition():
+                return False
+            time.sleep(0.02)
+        return condition()
+
+    def work_is_shared_by(self, *workers: Actor) -> None:
+        """Wait until the broker knows that all of them work, where it divides the work ahead."""
+        if isinstance(self.server, Kafka):
+            server = self.server
+            wait_until(
+                lambda: server.members("transcoders") == len(workers),
+                f"{len(workers)} members in the consumer group",
+            )
+
+
+def everything(attribute: str, actors: Iterable[Actor]) -> list[str]:
+    """Return what all the actors took or did, sorted."""
+    return sorted(item for actor in actors for item in getattr(actor, attribute))

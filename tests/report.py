@@ -1,0 +1,79 @@
+"""The closing table: what was proven on which version of which broker, and what was not."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import pytest
+
+from handbook.brokers import BROKERS, named
+from tests.records import Record
+
+
+class Report:
+    """Gathers each test's outcome under its broker, and the claims that held."""
+
+    def __init__(self, config: pytest.Config, *, required: bool) -> None:
+        self.record = Record(config)
+        self.required = required
+        self.outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+        self.reasons: dict[str, set[str]] = defaultdict(set)
+        self.servers: dict[str, str] = {}
+        self.problems: list[str] = []
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        marker = item.get_closest_marker("broker")
+        if marker:
+            named(marker.args[0])
+            item.user_properties.append(("broker", marker.args[0]))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        properties = dict(report.user_properties)
+        key = properties.get("broker")
+        if not isinstance(key, str) or (report.when != "call" and report.passed):
+            return
+        self.outcomes[key][report.outcome] += 1
+        self.servers.setdefault(key, str(properties.get("server", "in the test's own process")))
+        if report.skipped and isinstance(report.longrepr, tuple):
+            self.servers[key] = "-"
+            self.reasons[key].add(report.longrepr[2].removeprefix("Skipped: "))
+        if report.when == "call":
+            self.record.note(properties, passed=report.passed)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.config.option.collectonly:
+            return
+        self.problems = self.record.settle(self.servers)
+        if self.required and self.outcomes:
+            self.problems += [
+                f"{broker.label}: no test ran, and BROKERS=required"
+                for broker in BROKERS
+                if self._whole_run(session) and not self.outcomes[broker.key]["passed"]
+            ]
+        if self.problems and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @staticmethod
+    def _whole_run(session: pytest.Session) -> bool:
+        options = session.config.option
+        return not (options.keyword or options.markexpr or session.config.args_source.name == "ARGS")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.outcomes:
+            return
+        write = terminalreporter
+        write.section("brokers")
+        write.line(f"{'broker':18} {'server':34} {'passed':>6} {'failed':>6} {'skipped':>7}")
+        for broker in BROKERS:
+            count = self.outcomes[broker.key]
+            where = self.servers.get(broker.key, "-")
+            markup = {"green": True} if count["passed"] else {"red": True, "bold": True}
+            write.line(
+                f"{broker.label:18} {where:34} {count['passed']:>6} {count['failed']:>6}"
+                f" {count['skipped']:>7}" + ("" if count["passed"] else "   NOT PROVEN"),
+                **markup,
+            )
+            for reason in sorted(self.reasons[broker.key]):
+                write.line(f"    not proven: {reason}", red=True)
+        for problem in self.problems:
+            write.line(problem, red=True, bold=True)

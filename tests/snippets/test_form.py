@@ -1,0 +1,93 @@
+"""The form that every snippet has, so that a reader can copy one file."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from handbook.brokers import BROKERS, named
+from tests.snippets.running import SNIPPETS, all_snippets, broker_key, name
+
+HEAD = re.compile(r"\A# /// script\n((?:#(?: .*)?\n)+?)# ///\n")
+#: Import name of a package, where it is not the name under which it is published.
+PUBLISHED_AS = {
+    "aio_pika": "aio-pika",
+    "nats": "nats-py",
+    "paho": "paho-mqtt",
+    "psycopg": "psycopg[binary]",
+}
+TOPICS = sorted(path for path in (SNIPPETS / "patterns").iterdir() if path.is_dir())
+
+each = pytest.mark.parametrize("snippet", all_snippets(), ids=name)
+
+
+def head(snippet: Path) -> dict[str, object]:
+    """Return what the snippet's script metadata says (PEP 723)."""
+    found = HEAD.match(snippet.read_text())
+    assert found, "the file begins with `# /// script`"
+    return tomllib.loads(re.sub(r"^# ?", "", found[1], flags=re.MULTILINE))
+
+
+def imported(snippet: Path) -> set[str]:
+    """Return the top-level packages that the snippet imports from outside the standard library."""
+    names = set()
+    for node in ast.walk(ast.parse(snippet.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return {one.split(".")[0] for one in names} - set(sys.stdlib_module_names)
+
+
+@each
+def test_head_names_exactly_what_is_imported(snippet: Path) -> None:
+    metadata = head(snippet)
+    assert metadata["requires-python"] == ">=3.11"
+    dependencies = metadata["dependencies"]
+    assert isinstance(dependencies, list)
+    declared = {re.split(r"[<>=~!]", one)[0] for one in dependencies}
+    used = {PUBLISHED_AS.get(one, one) for one in imported(snippet) - {"minibroker"}}
+    assert declared == used
+
+
+@each
+def test_size_and_width(snippet: Path) -> None:
+    lines = snippet.read_text().splitlines()
+    assert 30 <= len(lines) <= 70
+    assert max(map(len, lines)) <= 79
+
+
+@each
+def test_address_comes_from_one_variable_with_the_usual_default(snippet: Path) -> None:
+    key = broker_key(snippet)
+    variable = named(key).variable if key else None
+    text = snippet.read_text()
+    assert re.findall(r"environ(?:\.get)?[\[(]\s*\"(\w+)\"", text) == (
+        [variable] if variable else []
+    )
+
+
+@each
+def test_nothing_is_silenced(snippet: Path) -> None:
+    assert not re.search(r"# *(noqa|type: *ignore|pragma)", snippet.read_text())
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda path: path.name)
+def test_topic_is_on_known_brokers_with_one_signature(topic: Path) -> None:
+    files = sorted(topic.glob("*.py"))
+    assert {path.name for path in files} <= {broker.file_name for broker in BROKERS}
+    signatures = {path.name: _signatures(path) for path in files}
+    assert len(set(map(tuple, signatures.values()))) == 1, signatures
+
+
+def _signatures(path: Path) -> list[str]:
+    return sorted(
+        f"{node.name}({ast.unparse(node.args)}) -> {node.returns and ast.unparse(node.returns)}"
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_")
+    )
