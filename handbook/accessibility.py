@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import re
 
+# Where a section has a page of its own, the label that should name its list is an icon.
+_SECTION = re.compile(
+    r'aria-labelledby="[^"]*"(?P<between>[^>]*>\s*<label class="md-nav__title"[^>]*>'
+    r'\s*<span class="md-nav__icon md-icon"></span>)(?P<title>[^<]*)'
+)
 _SEARCH = 'data-md-component="search" role="dialog"'
 
 
 def mend(html: str) -> str:
     """Return the page with names for what a screen reader could not name."""
     html = html.replace(_SEARCH, f'{_SEARCH} aria-label="Search"')
+    # The header's logo has its name in letters; the theme's label says less than they do.
+    html = re.sub(r'(class="md-header__button md-logo") aria-label="[^"]*"', r"\1", html)
+    html = _SECTION.sub(_named_section, html)
+    # The corner of a table heads nothing.
+    html = html.replace("<th></th>", "<td></td>")
     html = html.replace(' tabindex=""', "")
     html = re.sub(r'(<input\b[^>]*type="checkbox"[^>]*?) autocomplete="off"', r"\1", html)
     return re.sub(r'(<a id="__codelineno-[\d-]+") name="[^"]*"', r"\1", html)
+
+
+def _named_section(found: re.Match[str]) -> str:
+    title = " ".join(found["title"].split())
+    return f'aria-label="{title}"{found["between"]}{found["title"]}'

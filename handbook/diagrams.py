@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from html import escape
 
-import merman
+import merman  # type: ignore[import-untyped]
 
 _ROLES = ("surface", "text", "border", "line", "accent", "tint", "note", "note-border", "page")
 # The renderer drops var() from theme variables: it gets colours that stand for a role, and each
@@ -28,6 +28,7 @@ _THEME = {
 }
 _INIT = {
     "theme": "base",
+    "fontFamily": "inherit",
     "htmlLabels": False,
     "flowchart": {"htmlLabels": False, "padding": 14, "nodeSpacing": 40, "rankSpacing": 44},
     "sequence": {

@@ -40,8 +40,7 @@ class Claim:
         if not file.is_file():
             raise EvidenceError(f"{CLAIMS} names {self.test}, and there is no such file")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-            if is_function and node.name == self.name:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == self.name:
                 return node.lineno
         raise EvidenceError(
             f"{CLAIMS} names the test {self.name}, which {self.test} does not have: "

@@ -20,6 +20,7 @@ from markdown.treeprocessors import Treeprocessor
 from markdown.util import AtomicString
 
 from handbook import page
+from handbook.brokers import BROKERS
 
 SOURCE = "terms.md"
 _ENTRY = re.compile(
@@ -91,7 +92,9 @@ class GlossaryTreeprocessor(Treeprocessor):
             for name in (term.name, *term.also)
             for form in _forms(name)
         }
-        longest_first = sorted(self.by_form, key=len, reverse=True)
+        # In a product's name a word is no term: Redis Streams.
+        names = {broker.label.lower() for broker in BROKERS}
+        longest_first = sorted(names | set(self.by_form), key=len, reverse=True)
         alternatives = "|".join(re.escape(form).replace(r"\ ", r"\s+") for form in longest_first)
         self.pattern = re.compile(rf"(?<![\w-])(?:{alternatives})(?![\w-])", re.I)
         self.seen: set[str] = set()
@@ -128,8 +131,8 @@ class GlossaryTreeprocessor(Treeprocessor):
         links: list[Element] = []
         before, end = text, 0
         for match in self.pattern.finditer(text):
-            term = self.by_form[" ".join(match[0].lower().split())]
-            if term.anchor in self.seen:
+            term = self.by_form.get(" ".join(match[0].lower().split()))
+            if term is None or term.anchor in self.seen:
                 continue
             self.seen.add(term.anchor)
             if links:

@@ -104,6 +104,4 @@ def snippet(folder: Path, path: str) -> Snippet:
 
 def topics(folder: Path) -> list[str]:
     """Return the folders that hold one snippet a broker."""
-    return sorted(
-        {file.parent.relative_to(folder).as_posix() for file in folder.rglob("on_*.py")}
-    )
+    return sorted({file.parent.relative_to(folder).as_posix() for file in folder.rglob("on_*.py")})

@@ -30,10 +30,13 @@ def table(project: Project, name: str) -> str:
 def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str:
     link = project.source(claim.test, claim.test_line(project.root))
     cells = "".join(_cell(broker, claim.verdicts.get(broker.key), link) for broker in shown)
-    notes = "".join(
-        f"<li><strong>{escape(broker.label)}</strong> {_inline(claim.verdicts[broker.key].says)}</li>"
+    said = [
+        (broker.label, claim.verdicts[broker.key].says)
         for broker in shown
         if broker.key in claim.verdicts and claim.verdicts[broker.key].says
+    ]
+    notes = "".join(
+        f"<li><strong>{escape(label)}</strong> {_inline(text)}</li>" for label, text in said
     )
     notes = f'<ul class="claims-notes">{notes}</ul>' if notes else ""
     lines = "".join(_lines(project, name, claim, broker) for broker in shown)
@@ -55,7 +58,8 @@ def _cell(broker: Broker, verdict: Verdict | None, link: str) -> str:
     kind, mark, word = ("holds", "✓", "holds") if verdict.holds else ("differs", "≠", "differs")
     return (
         f'<td class="claim-{kind}"><a href="{escape(link)}">{label}'
-        f'<span class="claims-mark" aria-hidden="true">{mark}</span> {word}</a></td>'
+        f'<span class="claims-mark" aria-hidden="true">{mark}</span> '
+        f'<span class="claims-word">{word}</span></a></td>'
     )
 
 
@@ -80,7 +84,7 @@ def _lines(project: Project, name: str, claim: Claim, broker: Broker) -> str:
 
 
 def _numbers(lines: range) -> str:
-    return f"line {lines[0]}" if len(lines) == 1 else f"lines {lines[0]}–{lines[-1]}"
+    return f"line {lines[0]}" if len(lines) == 1 else f"lines {lines[0]} to {lines[-1]}"
 
 
 def _inline(text: str) -> str:

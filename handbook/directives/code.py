@@ -1,4 +1,4 @@
-"""`::: code <topic>` and `::: file <path> [section]`: snippets, ready to copy, with their output."""
+"""`::: code <topic>` and `::: file <path> [section]`: snippets to copy, and their output."""
 
 from __future__ import annotations
 
@@ -38,16 +38,14 @@ def file(project: Project, argument: str) -> str:
     return "\n".join(_whole(project, shown, [], None))
 
 
-def _whole(
-    project: Project, shown: Snippet, marked: list[int], broker: Broker | None
-) -> list[str]:
+def _whole(project: Project, shown: Snippet, marked: list[int], broker: Broker | None) -> list[str]:
     lines = f' hl_lines="{" ".join(map(str, marked))}"' if marked else ""
     head = f'.python .snippet title="{shown.path}" linenums="1"{lines} data-snippet="{shown.path}"'
     printed = f'.text .output .no-copy title="Output" data-output="{shown.path}"'
     return [
         *_fence(shown.code, head),
         "",
-        *_fence(shown.command(project.site_url), ".sh .command"),
+        *_fence(shown.command(project.site_url), '.text .command linenums="1"'),
         "",
         *_fence(shown.output, printed),
         "",

@@ -48,9 +48,7 @@ def recording(project: Project, argument: str) -> str:
     )
 
 
-def _figure(
-    source: str, title: str, description: str, caption: str = "", steps: str = ""
-) -> str:
+def _figure(source: str, title: str, description: str, caption: str = "", steps: str = "") -> str:
     svg, width = render(source, title, description)
     parts = [
         '<figure class="diagram" data-search-exclude>',

@@ -1,0 +1,78 @@
+"""Which words of a page become links into the glossary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import markdown
+import pytest
+
+from handbook import page
+from handbook.glossary import GlossaryExtension, Term, terms
+
+TERMS = """# Terms
+
+## Parts
+
+### Message queue
+
+*Also: queue, work list*
+
+Where messages wait. *Each* goes to [one](#x) consumer.
+
+### Policy
+
+A rule.
+"""
+
+
+@pytest.fixture(autouse=True)
+def glossary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a small glossary, and a page two folders deep."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "terms.md").write_text(TERMS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(page, "current", page.Page("patterns/page.md"))
+    return tmp_path
+
+
+def rendered(text: str) -> str:
+    return markdown.markdown(text, extensions=[GlossaryExtension()])
+
+
+def test_the_entries_of_the_page_of_terms(glossary: Path) -> None:
+    assert terms(glossary) == [
+        Term(
+            "Message queue",
+            ("queue", "work list"),
+            "Where messages wait. Each goes to one consumer.",
+        ),
+        Term("Policy", (), "A rule."),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["a queue", "Queues wait", "two message\nqueues", "The **queue**", "work lists"]
+)
+def test_other_names_plurals_and_capitals_are_found(text: str) -> None:
+    assert 'href="../terms.md#message-queue"' in rendered(text)
+
+
+def test_a_y_becomes_ies() -> None:
+    assert ">policies</a>" in rendered("Two policies.")
+
+
+@pytest.mark.parametrize(
+    "text", ["# A queue", "[a queue](x.md)", "`queue`", "queue-like", "queueing", "    queue"]
+)
+def test_headings_links_code_and_other_words_are_left_alone(text: str) -> None:
+    assert "term" not in rendered(text).replace("terms", "")
+
+
+def test_only_the_first_mention_in_a_section_is_marked() -> None:
+    html = rendered(
+        "A queue, *a queue* and a policy.\n\n## Next\n\nA queue.\n\n### Sub\n\nA queue."
+    )
+    assert html.count('class="term"') == 3
+    assert html.startswith('<p>A <a class="term"')
+    assert "</a>, <em>a queue</em> and a <a" in html

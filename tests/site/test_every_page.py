@@ -1,0 +1,71 @@
+"""What holds for each page: it asks no one else, complains of nothing, fits, and can be used."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.site.conftest import PAGES, ROOT, Opener, Read, Site
+
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+#: The height of a diagram's letters in its source.
+LETTERS = 15
+everywhere = pytest.mark.parametrize("path", [*PAGES, "404.html"], ids=lambda path: path or "home")
+
+
+def test_the_site_has_the_pages_of_docs(built_site: Site) -> None:
+    """Every test below sees every page."""
+    sitemap = (built_site.folder / "sitemap.xml").read_text(encoding="utf-8")
+    built = re.findall(r"<loc>(.+?)</loc>", sitemap)
+    assert sorted(built) == sorted(built_site.address + path for path in PAGES)
+
+
+@everywhere
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_keeps_to_itself_fits_and_is_accessible(
+    visit: Opener, built_site: Site, path: str, scheme: str
+) -> None:
+    """No request leaves the site, nothing complains, nothing is too wide, axe finds nothing."""
+    if not AXE.is_file():
+        pytest.fail(f"{AXE.relative_to(ROOT)} is missing: run `make setup`", pytrace=False)
+    seen = visit(path, scheme)
+    expect(seen.page.locator("body")).to_have_attribute(
+        "data-md-color-scheme", "slate" if scheme == "dark" else "default"
+    )
+    seen.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    seen.page.add_script_tag(path=AXE)
+    for width in (1280, 390):
+        seen.page.set_viewport_size({"width": width, "height": 900})
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(seen.page) == []
+    origins = {f"{url.scheme}://{url.netloc}/" for url in map(urlsplit, seen.requests)}
+    assert origins == {built_site.address}
+    assert seen.complaints == []
+    seen.page.context.close()
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe finds, a line each."""
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+
+@everywhere
+def test_diagrams_say_what_they_show(read: Read, path: str) -> None:
+    """Each diagram has a title and a description, and its letters can be read on a phone."""
+    page = read(path)
+    diagrams = page.locator("figure.diagram svg").all()
+    for svg in diagrams:
+        for attribute in ("aria-labelledby", "aria-describedby"):
+            assert page.locator(f"#{svg.get_attribute(attribute)}").text_content(), attribute
+    if diagrams:
+        page.set_viewport_size({"width": 390, "height": 900})
+        shrunk = [
+            svg.evaluate("svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width")
+            for svg in diagrams
+        ]
+        page.set_viewport_size({"width": 1280, "height": 900})
+        assert min(shrunk) * LETTERS >= 11

@@ -1,0 +1,35 @@
+"""Terms of the glossary on the pages: the keyboard reaches them and their definition shows."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from handbook.glossary import terms
+from tests.site.conftest import PAGES, ROOT, Read
+
+READ = [path for path in PAGES if path != "terms/"]
+
+
+@pytest.mark.parametrize("path", READ, ids=lambda path: path or "home")
+def test_a_term_shows_its_definition(read: Read, path: str) -> None:
+    """Focus on a term opens its definition; its link leads to the glossary's entry."""
+    page = read(path)
+    definitions = {term.definition: term for term in terms(ROOT)}
+    link = page.locator("article a.term:visible").first
+    assert link.count(), f"no term of the glossary is marked on /{path}"
+    definition = link.get_attribute("title") or ""
+    assert (link.get_attribute("href") or "").endswith(f"#{definitions[definition].anchor}")
+    link.focus()
+    tip = page.locator(".md-tooltip2--active")
+    expect(tip).to_have_text(definition)
+    describedby = link.get_attribute("aria-describedby")
+    assert describedby == tip.get_attribute("id")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path or "home")
+def test_terms_are_never_marked_in_headings_links_or_code(read: Read, path: str) -> None:
+    """A term stands in running text only."""
+    page = read(path)
+    wrong = ":is(h1, h2, h3, h4, h5, h6, a, code, pre, summary) a.term"
+    assert page.locator(wrong).count() == 0
