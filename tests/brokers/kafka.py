@@ -138,7 +138,7 @@ class Kafka(Server):
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
         # The client logs every refused connection of a server that is starting.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.address, request_timeout_ms=3000)
         try:
             await admin.start()
             yield admin
