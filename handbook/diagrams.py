@@ -37,7 +37,7 @@ _INIT = {
         "height": 44,
         "messageMargin": 30,
         "mirrorActors": False,
-        "width": 120,
+        "width": 132,
     },
     "themeVariables": {
         "fontSize": "15px",

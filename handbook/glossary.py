@@ -109,8 +109,11 @@ class GlossaryTreeprocessor(Treeprocessor):
         self._visit(root)
 
     def _visit(self, element: Element) -> None:
-        if element.tag in {"h1", "h2"} or (element.tag == "h3" and page.current.path == SOURCE):
-            self.seen = {element.get("id", "")} if page.current.path == SOURCE else set()
+        if page.current.path == SOURCE and element.tag == "h3":
+            # An entry does not refer to itself, under none of its names.
+            self.seen = {slugify("".join(element.itertext()), "-")}
+        elif element.tag in {"h1", "h2"}:
+            self.seen = set()
         if element.tag in _UNTOUCHED or "snippet-facts" in element.get("class", ""):
             return
         children = list(element)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Prepare the build: the home page's numbers, and links whose warnings name a line."""
     if _serving and _times() != _own_code:
         # Python keeps imported modules: only a new process sees an edit in handbook/.
+        # The folder that MkDocs made for this run would stay behind.
+        shutil.rmtree(config.site_dir, ignore_errors=True)
         os.execv(sys.executable, sys.orig_argv)
     logger = logging.getLogger("mkdocs.structure.pages")
     if not any(isinstance(each, NameTheLine) for each in logger.filters):

@@ -36,7 +36,7 @@ def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str
         if broker.key in claim.verdicts and claim.verdicts[broker.key].says
     ]
     notes = "".join(
-        f"<li><strong>{escape(label)}</strong> {_inline(text)}</li>" for label, text in said
+        f"<li><strong>{escape(label)}:</strong> {_inline(text)}</li>" for label, text in said
     )
     notes = f'<ul class="claims-notes">{notes}</ul>' if notes else ""
     lines = "".join(_lines(project, name, claim, broker) for broker in shown)

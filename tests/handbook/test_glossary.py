@@ -23,6 +23,10 @@ Where messages wait. *Each* goes to [one](#x) consumer.
 ### Policy
 
 A rule.
+
+### Stream
+
+A log.
 """
 
 
@@ -48,6 +52,7 @@ def test_the_entries_of_the_page_of_terms(glossary: Path) -> None:
             "Where messages wait. Each goes to one consumer.",
         ),
         Term("Policy", (), "A rule."),
+        Term("Stream", (), "A log."),
     ]
 
 
@@ -76,3 +81,14 @@ def test_only_the_first_mention_in_a_section_is_marked() -> None:
     assert html.count('class="term"') == 3
     assert html.startswith('<p>A <a class="term"')
     assert "</a>, <em>a queue</em> and a <a" in html
+
+
+def test_an_entry_does_not_refer_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "current", page.Page("terms.md"))
+    html = rendered("## Parts\n\n### Message queue\n\n*Also: queue*\n\nA policy for a queue.")
+    assert html.count('class="term"') == 1
+    assert 'href="terms.md#policy"' in html
+
+
+def test_the_name_of_a_broker_is_no_term() -> None:
+    assert rendered("Redis Streams") == "<p>Redis Streams</p>"
