@@ -11,6 +11,7 @@ from minibroker import Broker
 
 BROKER = Broker()  # lives in this process, and dies with it
 QUEUE = "transcode"
+TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
 Handler = Callable[[str, int | None], Awaitable[None]]
 
 
@@ -39,29 +40,26 @@ async def work(
 
 
 async def main() -> None:
-    tasks = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
     await declare()
-    await submit(tasks)
-    print(f"confirmed {len(tasks)} tasks")
+    await submit(TASKS)
+    print(f"confirmed {len(TASKS)} tasks")
 
-    async def crash(task: str, number: int | None) -> None:
-        raise RuntimeError(f"crashed on delivery {number} of {task}")
+    async def crash(task: str, delivery: int | None) -> None:
+        raise RuntimeError(task, delivery)
 
     try:
         await work("A", crash)
     except RuntimeError:
         print("worker A crashed before it acknowledged its first task")
 
-    seen: dict[str, int | None] = {}
+    deliveries: dict[str, int | None] = {}
 
-    async def transcode(task: str, number: int | None) -> None:
-        seen[task] = number
+    async def note(task: str, delivery: int | None) -> None:
+        deliveries[task] = delivery
 
-    await asyncio.gather(
-        work("A", transcode, limit=2), work("B", transcode, limit=2)
-    )
-    for task, number in sorted(seen.items()):
-        print(f"{task}: delivery {number or 'not counted'}")
+    await asyncio.gather(work("A", note, limit=2), work("B", note, limit=2))
+    for task, delivery in sorted(deliveries.items()):
+        print(f"{task}: delivery {delivery or 'not counted'}")
 
 
 if __name__ == "__main__":
