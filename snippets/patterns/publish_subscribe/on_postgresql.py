@@ -27,9 +27,11 @@ SUBSCRIBE = "INSERT INTO subscription VALUES (%s) ON CONFLICT DO NOTHING"
 PUBLISH = """
 INSERT INTO delivery (subscriber, event)
 SELECT subscriber, %s FROM subscription"""
+# Without SKIP LOCKED, a second receiver of the same name waits its turn: an
+# event is never overtaken by the next one.
 LOCK_NEXT = """
 SELECT id, event FROM delivery WHERE subscriber = %s
-ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"""
+ORDER BY id LIMIT 1 FOR UPDATE"""
 DELETE = "DELETE FROM delivery WHERE subscriber = %s AND id = %s"
 
 Handler = Callable[[str], Awaitable[None]]
@@ -76,23 +78,22 @@ async def receive(
                     pass
 
 
-async def show(subscriber: str, limit: int) -> None:
-    async def handle(event: str) -> None:
-        print(f"{subscriber}: {event}")
-
-    await receive(subscriber, handle, limit)
-
-
 async def main() -> None:
+    def printer(subscriber: str) -> Handler:
+        async def show(event: str) -> None:
+            print(f"{subscriber}: {event}")
+
+        return show
+
     await subscribe("thumbnailer")
     await subscribe("notifier")
     await publish(["uploaded cat.mp4", "uploaded dog.mp4"])
-    await show("thumbnailer", 2)
+    await receive("thumbnailer", printer("thumbnailer"), limit=2)
     print("notifier is away")
     await publish(["uploaded owl.mp4"])
-    await show("thumbnailer", 1)
+    await receive("thumbnailer", printer("thumbnailer"), limit=1)
     print("notifier is back")
-    await show("notifier", 3)
+    await receive("notifier", printer("notifier"), limit=3)
 
 
 if __name__ == "__main__":
