@@ -10,7 +10,7 @@ from html import escape
 
 import merman  # type: ignore[import-untyped]
 
-_ROLES = ("surface", "text", "border", "line", "accent", "tint", "note", "note-border", "page")
+_ROLES = ("surface", "text", "border", "line", "tint", "note", "note-border", "page")
 # The renderer drops var() from theme variables: it gets colours that stand for a role, and each
 # is replaced by the role's variable afterwards.
 _COLOURS = {role: f"#fe{number:02x}ef" for number, role in enumerate(_ROLES, start=16)}
@@ -32,6 +32,8 @@ _INIT = {
     "htmlLabels": False,
     "flowchart": {"htmlLabels": False, "padding": 14, "nodeSpacing": 40, "rankSpacing": 44},
     "sequence": {
+        "diagramMarginX": 8,
+        "diagramMarginY": 6,
         "actorMargin": 36,
         "boxMargin": 6,
         "height": 44,

@@ -8,8 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.site.conftest import PAGES, ROOT, Opener, Read, Site
+from tests.site.conftest import PAGES, REPOSITORY, ROOT, Opener, Read, Site
 
+#: The theme measures code and lets the keyboard reach what scrolls, a moment after the size is set.
+REACHABLE = """[...document.querySelectorAll('pre > code')].every(
+    code => code.scrollWidth <= code.clientWidth || code.tabIndex === 0)"""
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 #: The height of a diagram's letters in its source.
 LETTERS = 15
@@ -40,6 +43,7 @@ def test_a_page_keeps_to_itself_fits_and_is_accessible(
     for width in (1280, 390):
         seen.page.set_viewport_size({"width": width, "height": 900})
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        seen.page.wait_for_function(REACHABLE)
         assert violations(seen.page) == []
     origins = {f"{url.scheme}://{url.netloc}/" for url in map(urlsplit, seen.requests)}
     assert origins == {built_site.address}
@@ -51,6 +55,16 @@ def violations(page: Page) -> list[str]:
     """Return what axe finds, a line each."""
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path or "home")
+def test_a_page_can_be_edited_in_the_repository(read: Read, path: str) -> None:
+    """The link beside the heading leads to the page's source."""
+    start, _, source = (read(path).locator("a[rel=edit]").get_attribute("href") or "").partition(
+        "/edit/main/"
+    )
+    assert start == REPOSITORY
+    assert (ROOT / source).is_file()
 
 
 @everywhere
