@@ -1,0 +1,137 @@
+"""The pictures beside the snippets are what a run of them does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from minibroker import Event, Message
+
+from handbook.diagrams import described, render
+from handbook.recorder import sequence_diagram
+from tests.snippets.running import ROOT, SNIPPETS, all_snippets, name
+
+RECORDED = [path for path in all_snippets() if path.stem == "on_minibroker"]
+
+
+def record(snippet: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "handbook.recorder", str(snippet), str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("snippet", RECORDED, ids=name)
+def test_picture_is_what_the_run_does(
+    snippet: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    done = record(snippet, tmp_path / "out.mmd")
+    assert not done.returncode, done.stderr
+    assert done.stdout == snippet.with_suffix(".out").read_text()
+    picture, kept = (tmp_path / "out.mmd").read_text(), snippet.with_suffix(".mmd")
+    if pytestconfig.getoption("--update"):
+        kept.write_text(picture)
+    assert kept.exists(), f"{name(kept)} is missing: run `make record`"
+    assert picture == kept.read_text()
+
+
+@pytest.mark.parametrize("snippet", RECORDED, ids=name)
+def test_picture_can_be_drawn_and_is_described(snippet: Path) -> None:
+    source = snippet.with_suffix(".mmd").read_text()
+    title, description = described(source)
+    assert title
+    assert description
+    _, width = render(source, title, description)
+    assert width < 1000
+
+
+def test_snippet_without_a_broker_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "quiet.py").write_text('"""Quiet."""\nprint("hello")\n')
+    done = record(tmp_path / "quiet.py", tmp_path / "out.mmd")
+    assert done.returncode
+    assert "nothing happened on a broker" in done.stderr
+    assert not (tmp_path / "out.mmd").exists()
+
+
+CAT = Message(1, "transcode", "cat.mp4", {})
+DEAD = CAT._replace(headers={"death_reason": "rejected", "death_queue": "transcode"})
+
+
+def lines(*happened: Event | str) -> list[str]:
+    """Return the steps of the picture of these events."""
+    drawn = sequence_diagram(happened, "Title").splitlines()
+    return [line.strip() for line in drawn if ": " in line and "acc" not in line]
+
+
+def test_steps_are_the_events_in_their_order() -> None:
+    assert lines(
+        Event("published", "transcode", "", CAT),
+        Event("routed", "transcode", "", CAT),
+        Event("delivered", "transcode", "A", CAT, 1),
+        Event("requeued", "transcode", "A", CAT, 1),
+        Event("redelivered", "transcode", "A", CAT, 2),
+        Event("requeued", "transcode", "A", CAT, 2, "consumer gone"),
+        Event("redelivered", "transcode", "B", CAT, 3),
+        Event("dead-lettered", "transcode", "B", CAT, 3, "rejected"),
+        Event("routed", "dead-letters", "", DEAD),
+    ) == [
+        "p0->>p1: cat.mp4",
+        "p1->>p2: cat.mp4",
+        "p2-->>p1: nack cat.mp4",
+        "p1->>p2: cat.mp4 (delivery 2)",
+        "Note over p1: A is gone: cat.mp4 is back",
+        "p1->>p3: cat.mp4 (delivery 3)",
+        "p1->>p4: cat.mp4 (rejected)",
+    ]
+
+
+def test_printed_line_is_a_note_unless_it_names_a_message() -> None:
+    assert lines(
+        Event("published", "transcode", "", CAT),
+        Event("routed", "transcode", "", CAT),
+        "confirmed; 1 task",
+        "cat.mp4 is there",
+    ) == ["p0->>p1: cat.mp4", "Note over p0,p1: confirmed#59; 1 task"]
+
+
+def test_queues_with_several_keys_are_drawn_behind_an_exchange() -> None:
+    deleted = CAT._replace(id=2, routing_key="video.deleted")
+    uploaded = CAT._replace(routing_key="video.uploaded")
+    assert lines(
+        Event("published", "video.uploaded", "", uploaded),
+        Event("routed", "audit", "", uploaded),
+        Event("routed", "thumbnails", "", uploaded),
+        Event("published", "video.deleted", "", deleted),
+        Event("routed", "audit", "", deleted),
+    ) == [
+        "p0->>p1: video.uploaded: cat.mp4",
+        "p1->>p2: cat.mp4",
+        "p1->>p3: cat.mp4",
+        "p0->>p2: cat.mp4",
+    ]
+
+
+def test_unroutable_message_ends_at_the_exchange() -> None:
+    assert lines(Event("published", "nobody", "", CAT), Event("unroutable", "nobody", "", CAT)) == [
+        "p0-xp1: cat.mp4",
+        "Note over p0,p1: cat.mp4 is lost: no queue is bound to it",
+    ]
+
+
+def test_log_shows_offsets() -> None:
+    record = Message(0, "uploads", "cat.mp4", {"publisher": "web"})
+    assert lines(
+        Event("appended", "uploads", "", record),
+        Event("read", "uploads", "search", record),
+        Event("committed", "uploads", "search", record),
+    ) == ["p0->>p1: 0: cat.mp4", "p1->>p2: 0: cat.mp4", "p2-->>p1: commit 1"]
+
+
+def test_every_recording_belongs_to_a_snippet() -> None:
+    assert {path.with_suffix(".py") for path in SNIPPETS.rglob("*.mmd")} <= set(RECORDED)
