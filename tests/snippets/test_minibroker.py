@@ -501,7 +501,7 @@ def test_every_subscriber_gets_one_copy_however_many_bindings_match(broker: Brok
 
 def test_unroutable_message_is_reported(broker: Broker) -> None:
     events = watch(broker)
-    assert broker.publish("transcoed", "cat.mp4") == []
+    assert broker.publish("nowhere", "cat.mp4") == []
     assert [event.kind for event in events] == ["published", "unroutable"]
 
 
@@ -566,8 +566,8 @@ async def test_newer_reader_of_a_group_takes_over(log: Broker) -> None:
 @pytest.mark.parametrize(
     ("mistake", "says"),
     [
-        (lambda broker: broker.consume("trascode").__enter__(), "no queue 'trascode' in"),
-        (lambda broker: broker.bind("trascode", "#"), "no queue 'trascode' in"),
+        (lambda broker: broker.consume("nowhere").__enter__(), "no queue 'nowhere' in"),
+        (lambda broker: broker.bind("nowhere", "#"), "no queue 'nowhere' in"),
         (lambda broker: broker.consume("transcode", prefetch=0).__enter__(), "prefetch must be"),
         (lambda broker: broker.declare("other", ttl=0), "more than 0"),
         (lambda broker: broker.declare("other", delivery_limit=0), "more than 0"),
