@@ -101,7 +101,7 @@ async def receive(
                 await consumer.commit({VIDEOS: record.offset + 1})
             done += 1
     finally:
-        await consumer.stop()  # leaves the group, also when cancelled
+        await consumer.stop()  # leaves the group, or the next must wait
 
 
 async def main() -> None:

@@ -57,7 +57,7 @@ async def receive(
 ) -> None:
     async with await connect(URL) as connection:
         channel = await connection.channel()
-        await channel.set_qos(prefetch_count=1)  # keeps the order on failure
+        await channel.set_qos(prefetch_count=1)  # one by one, in order
         queue = await _queue(channel, subscriber)
         done = 0
         async with queue.iterator() as messages:

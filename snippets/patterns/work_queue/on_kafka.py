@@ -44,7 +44,7 @@ async def submit(tasks: Sequence[str]) -> None:
     async with AIOKafkaProducer(
         bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
     ) as producer:
-        # The client would choose a partition at random.
+        # In turn, for equal shares; by itself the client takes any.
         confirms = [
             await producer.send(TOPIC, task.encode(), partition=next(turns))
             for task in tasks
@@ -77,7 +77,7 @@ async def work(
         # that is in it. This is how many tasks a rebalance may wait for.
         max_poll_records=prefetch,
         session_timeout_ms=SESSION,
-        heartbeat_interval_ms=SESSION // 6,
+        heartbeat_interval_ms=SESSION // 6,  # also tells of rebalances
         max_poll_interval_ms=LONGEST_TASK,
         rebalance_timeout_ms=LONGEST_TASK,
     )
@@ -97,7 +97,7 @@ async def work(
                     if done == limit:
                         return
     finally:
-        await consumer.stop()  # leaves the group, also when cancelled
+        await consumer.stop()  # leaves the group, or others wait for SESSION
 
 
 async def main() -> None:

@@ -20,8 +20,8 @@ Handler = Callable[[str, int | None], Awaitable[None]]
 async def declare() -> None:
     async with await connect(URL) as connection:
         channel = await connection.channel()
-        # Only a quorum queue counts deliveries. RabbitMQ 4 drops a task
-        # after 20 failed ones, unless the queue has a dead letter exchange.
+        # Only a quorum queue counts deliveries. RabbitMQ 4 drops a task whose
+        # 21st failed, unless the queue has a dead letter exchange.
         await channel.declare_queue(
             QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
         )
