@@ -44,14 +44,14 @@ class Claim:
                 return node.lineno
         raise EvidenceError(
             f"{CLAIMS} names the test {self.name}, which {self.test} does not have: "
-            "run the tests with --update"
+            "run `make record`"
         )
 
 
 def _read(root: Path, name: str) -> dict[str, Any]:
     file = root / name
     if not file.is_file():
-        raise EvidenceError(f"{name} is missing: run the tests with --update, which write it")
+        raise EvidenceError(f"{name} is missing: `make record` writes it")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -79,7 +79,7 @@ def claims(root: Path) -> dict[str, list[Claim]]:
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise EvidenceError(
-            f"{CLAIMS} does not have the expected form ({error!r}): run the tests with --update"
+            f"{CLAIMS} does not have the expected form ({error!r}): run `make record`"
         ) from None
 
 

@@ -32,8 +32,8 @@ class Snippet:
         file = (self.folder / self.path).with_suffix(".out")
         if not file.is_file():
             raise SnippetError(
-                f"{FOLDER}/{self.path} has no recorded output: run its test with --update, "
-                f"which writes {FOLDER}/{file.relative_to(self.folder).as_posix()}"
+                f"{FOLDER}/{self.path} has no recorded output: `make record` writes "
+                f"{FOLDER}/{file.relative_to(self.folder).as_posix()}"
             )
         return file.read_text(encoding="utf-8")
 

@@ -72,8 +72,8 @@ def _lines(project: Project, name: str, claim: Claim, broker: Broker) -> str:
     if not found:
         raise EvidenceError(
             f"{FOLDER}/{path} does not contain the line that carries {claim.name}: "
-            f"{verdict.line!r}. Correct it beside the claim in {claim.test}, then run that test "
-            "with --update"
+            f"{verdict.line!r}. Correct it beside the claim in {claim.test}, then run "
+            "`make record`"
         )
     places = ", ".join(
         f'<a href="{escape(project.source(f"{FOLDER}/{path}", lines[0]))}">{_numbers(lines)}</a>'

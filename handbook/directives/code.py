@@ -60,8 +60,8 @@ def _facts(project: Project, shown: Snippet, broker: Broker | None = None) -> li
         recorded = versions(project.root)
         if broker.key not in recorded:
             raise EvidenceError(
-                f"{VERSIONS} has no entry {broker.key!r}: run the tests of {broker.label} with "
-                "--update, which record what they ran on"
+                f"{VERSIONS} has no entry {broker.key!r}: `make record` notes what "
+                f"{broker.label} ran on"
             )
         ran_on = recorded[broker.key]
         facts.append(f"Ran on {ran_on['server']}, {ran_on['client']}")

@@ -33,8 +33,8 @@ def recording(project: Project, argument: str) -> str:
     file = project.snippets / path
     if not file.is_file():
         raise DiagramError(
-            f"there is no recording {FOLDER}/{path}: run the test of the snippet beside it "
-            "with --update, which records it"
+            f"there is no recording {FOLDER}/{path}: `make record` writes it from "
+            "a run of the snippet beside it"
         )
     source = file.read_text(encoding="utf-8")
     steps = _steps(source)

@@ -120,4 +120,4 @@ def test_missing_records_say_which_run_writes_them(project: Path) -> None:
     code, said = build(project, "::: claims topic\n")
     assert code == 1
     assert f"docs/page.md:{LINE}: docs/data/claims.json is missing" in said
-    assert "--update" in said
+    assert "make record" in said
