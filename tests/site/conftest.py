@@ -67,14 +67,14 @@ def built_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
-    """Drive browsers."""
+    """Drive browsers. Ends with this folder's tests: while it lives, `asyncio.run` can't."""
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Start one Chromium for the session."""
     path = chromium.executable(tmp_path_factory.mktemp("chromium"))
@@ -96,7 +96,7 @@ Opener = Callable[..., Visit]
 Read = Callable[[str], Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def visit(browser: Browser, built_site: Site) -> Iterator[Opener]:
     """Return a function that opens a page of the site in a browser that has seen nothing yet."""
     contexts: list[BrowserContext] = []
@@ -132,7 +132,7 @@ def visit(browser: Browser, built_site: Site) -> Iterator[Opener]:
         context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def read(visit: Opener) -> Read:
     """Return a function that gives a page which is opened once, for tests that leave it alone."""
     return cache(lambda path: visit(path).page)
