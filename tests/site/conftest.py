@@ -13,7 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.site import chromium
 
@@ -25,6 +25,7 @@ PAGES = sorted(
     for file in DOCS.rglob("*.md")
 )
 PAGES = ["" if page == "/" else page for page in PAGES]
+expect.set_options(timeout=20_000)
 REPOSITORY = "https://repository.invalid/handbook"
 
 
@@ -110,7 +111,6 @@ def visit(browser: Browser, built_site: Site) -> Iterator[Opener]:
             reduced_motion="reduce",
         )
         contexts.append(context)
-        context.set_default_timeout(10_000)
         seen = Visit(context.new_page())
         seen.page.on("request", lambda request: seen.requests.append(request.url))
         seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))

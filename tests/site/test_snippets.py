@@ -96,13 +96,21 @@ def test_a_broker_chosen_on_one_page_is_chosen_on_the_next(visit: Opener) -> Non
     """Choose RabbitMQ once, and every page shows RabbitMQ."""
     first, *others = pages_with("code")
     page = visit(first).page
+    page.evaluate("window.sameDocument = true")
     page.locator(".tabbed-labels label", has_text="RabbitMQ").first.click()
     expect(page.locator("[data-snippet$=on_rabbitmq\\.py]").first).to_be_visible()
+    heading = page.locator("article h1")
     for path in others:
-        page.goto(path)
+        left = heading.text_content() or ""
+        page.locator(f"nav.md-nav--primary a[href$='/{path}']").first.click()
+        page.wait_for_url(f"**/{path}")
+        expect(heading).not_to_have_text(left)
         expect(page.locator("[data-snippet$=on_rabbitmq\\.py]").first).to_be_visible()
         for block in page.locator("[data-snippet*='/on_']:visible").all():
             assert (block.get_attribute("data-snippet") or "").endswith("on_rabbitmq.py")
+    assert page.evaluate("window.sameDocument"), "moving on needs no reload"
+    page.reload()
+    expect(page.locator("[data-snippet$=on_rabbitmq\\.py]").first).to_be_visible()
 
 
 @pytest.mark.parametrize("path", pages_with("code"), ids=lambda path: path or "home")
