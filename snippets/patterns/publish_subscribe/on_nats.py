@@ -68,10 +68,10 @@ async def receive(
 
 async def main() -> None:
     def printer(subscriber: str) -> Handler:
-        async def handle(event: str) -> None:
+        async def show(event: str) -> None:
             print(f"{subscriber}: {event}")
 
-        return handle
+        return show
 
     await subscribe("thumbnailer")
     await subscribe("notifier")

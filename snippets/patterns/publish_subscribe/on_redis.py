@@ -45,7 +45,10 @@ async def publish(events: Sequence[str]) -> None:
 async def receive(
     subscriber: str, handle: Handler, limit: int | None = None
 ) -> None:
-    async with Redis.from_url(URL, decode_responses=True) as redis:
+    # No time limit on answers: in Python 3.11 it can swallow a cancellation.
+    async with Redis.from_url(
+        URL, decode_responses=True, socket_timeout=None
+    ) as redis:
         after = "0"  # first what it got but never acknowledged, then ">": new
         done = 0
         while limit is None or done < limit:
@@ -64,10 +67,10 @@ async def receive(
 
 async def main() -> None:
     def printer(subscriber: str) -> Handler:
-        async def handle(event: str) -> None:
+        async def show(event: str) -> None:
             print(f"{subscriber}: {event}")
 
-        return handle
+        return show
 
     await subscribe("thumbnailer")
     await subscribe("notifier")
