@@ -1,5 +1,9 @@
 # The handbook's commands. Each sets up what it needs, once.
 PYTHON ?= python3
+# How many processes the tests run in; each broker's tests stay in one.
+PARALLEL ?= 4
+# Material's notice of its successor is for us, not for each build.
+export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -33,10 +37,10 @@ servers: .venv/ready
 	@$(BIN)/python -m tests.brokers.provision
 
 serve: .venv/ready
-	$(BIN)/mkdocs serve --livereload --dev-addr 127.0.0.1:8000
+	$(BIN)/python -m mkdocs serve --livereload --dev-addr 127.0.0.1:8000
 
 site: .venv/ready
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m mkdocs build --strict
 
 check: .venv/ready
 	$(BIN)/ruff check
@@ -47,10 +51,10 @@ check: .venv/ready
 	$(BIN)/typos
 
 test: check servers node_modules/ready
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup $(ARGS)
 
 record: servers
-	$(BIN)/pytest --update tests/snippets tests/patterns
+	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup --update tests/snippets tests/patterns
 
 brokers: servers
 	@exec $(BIN)/python -m tests.brokers.run $(ONLY)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.brokers import NotFoundError, Server, make
+from handbook.brokers import named
+from tests.brokers import NotFoundError, NotOursError, Server, make
+from tests.brokers.server import work_root
 from tests.report import Report
 
 REQUIRED = os.environ.get("BROKERS") == "required"
@@ -24,9 +26,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "broker(key): the test proves something about this broker")
-    config.pluginmanager.register(Report(config, required=REQUIRED), "handbook-report")
+    if not hasattr(config, "workerinput"):  # the process that sees all of a parallel run
+        config.pluginmanager.register(Report(config, required=REQUIRED), "handbook-report")
+    work_root()
     # A polite request to end cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Say loudly which proofs a server that was given by its address does not allow."""
+    try:
+        yield
+    except NotOursError as error:
+        if REQUIRED:
+            raise
+        pytest.skip(f"{item.name}: {error}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each item with its broker; a parallel run keeps a broker's tests in one process."""
+    for item in items:
+        marker = item.get_closest_marker("broker")
+        if marker:
+            item.user_properties.append(("broker", named(marker.args[0]).key))
+        group = marker.args[0] if marker else item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 class Servers:

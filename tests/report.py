@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from handbook.brokers import BROKERS, named
+from handbook.brokers import BROKERS
 from tests.records import Record
 
 
@@ -20,12 +20,6 @@ class Report:
         self.reasons: dict[str, set[str]] = defaultdict(set)
         self.servers: dict[str, str] = {}
         self.problems: list[str] = []
-
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
-        marker = item.get_closest_marker("broker")
-        if marker:
-            named(marker.args[0])
-            item.user_properties.append(("broker", marker.args[0]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         properties = dict(report.user_properties)
@@ -56,7 +50,9 @@ class Report:
     @staticmethod
     def _whole_run(session: pytest.Session) -> bool:
         options = session.config.option
-        return not (options.keyword or options.markexpr or session.config.args_source.name == "ARGS")
+        return not (
+            options.keyword or options.markexpr or session.config.args_source.name == "ARGS"
+        )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.outcomes:

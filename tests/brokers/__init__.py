@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from handbook.brokers import named
 from tests.brokers.kafka import Kafka
 from tests.brokers.mqtt import Mosquitto
@@ -9,9 +11,9 @@ from tests.brokers.nats import Nats
 from tests.brokers.postgresql import Postgresql
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.redis import Redis
-from tests.brokers.server import DEBIAN, MACHINE, NotFoundError, Server
+from tests.brokers.server import ADDRESS, DEBIAN, MACHINE, NotFoundError, NotOursError, Server
 
-__all__ = ["SERVERS", "NotFoundError", "Server", "make"]
+__all__ = ["SERVERS", "NotFoundError", "NotOursError", "Server", "make"]
 
 SERVERS: dict[str, type[Server]] = {
     server.key: server for server in (Rabbitmq, Kafka, Nats, Redis, Mosquitto, Postgresql)
@@ -19,8 +21,14 @@ SERVERS: dict[str, type[Server]] = {
 
 
 def make(key: str, *, default_ports: bool = False) -> Server:
-    """Return the server called `key`, not started yet; `NotFoundError` says what is missing."""
+    """Return the server called `key`, not started yet; `NotFoundError` says what is missing.
+
+    It is looked for at the address in its environment variable, then among the programs of this
+    machine, then in the project's own folder of servers.
+    """
     server = SERVERS[key]
+    if given := os.environ.get(named(key).variable or ""):
+        return server(ADDRESS, given=given)
     if server.on_machine():
         return server(MACHINE, default_ports=default_ports)
     if server.in_folder():

@@ -104,11 +104,12 @@ class Kafka(Server):
             return False
         return True
 
-    @property
-    def address(self) -> str:
+    def own_address(self) -> str:
         return f"127.0.0.1:{self.port_number}"
 
     def version(self) -> str:
+        if self.given:
+            return "Kafka"
         jars = debian.kafka_jars() if self.source is DEBIAN else _machine_jars()
         return f"Kafka {_version(jars)}"
 
@@ -116,15 +117,13 @@ class Kafka(Server):
         """Return the names of the topics that clients have made."""
         return asyncio.run(self._topics())
 
-    def members(self, group: str) -> int:
-        """Return how many consumers share the group's partitions, 0 while it rebalances."""
-        return asyncio.run(self._members(group))
+    def groups(self) -> list[str]:
+        """Return the names of the consumer groups that the server knows."""
+        return asyncio.run(self._groups())
 
-    async def _members(self, group: str) -> int:
+    async def _groups(self) -> list[str]:
         async with self._admin() as admin:
-            [described] = await admin.describe_consumer_groups([group])
-            [(_, _, state, _, _, members, *_)] = described.groups
-            return len(members) if state == "Stable" else 0
+            return [name for name, _ in await admin.list_consumer_groups()]
 
     async def _topics(self) -> list[str]:
         async with self._admin() as admin:
@@ -146,8 +145,10 @@ class Kafka(Server):
             await admin.close()
 
     def empty(self) -> None:
-        topics = self.topics()
-        if topics:
+        # A group outlives its members for seconds, and its offsets outlive a topic's deletion.
+        if not self.given and (self.topics() or self.groups()):
+            self.restart_on_nothing()
+        elif topics := self.topics():
             asyncio.run(self._delete(topics))
             wait_until(lambda: not self.topics(), "Kafka to delete the topics")
 

@@ -44,14 +44,14 @@ class Mosquitto(Server):
         return self.source.command("mosquitto", "-c", str(self.configuration))
 
     def ready(self) -> bool:
-        return answers(self.port_number, CONNECT, b"\x20")
+        return answers(self.host, self.port_number, CONNECT, b"\x20")
 
-    @property
-    def address(self) -> str:
+    def own_address(self) -> str:
         return f"mqtt://127.0.0.1:{self.port_number}"
 
     def version(self) -> str:
-        return f"Mosquitto {self._printed_version(self.log.read_text())}"
+        text = "" if self.given else self.log.read_text()
+        return f"Mosquitto {self._printed_version(text)}"
 
     def empty(self) -> None:
         self.restart_on_nothing()

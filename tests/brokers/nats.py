@@ -14,6 +14,7 @@ class Nats(Server):
     """NATS server 2.10 or later, JetStream on, file storage."""
 
     key = "nats"
+    monitor = 8222
 
     @classmethod
     def on_machine(cls) -> bool:
@@ -43,15 +44,14 @@ class Nats(Server):
     def _monitored(self, page: str) -> str:
         try:
             with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.monitor}/{page}", timeout=1
+                f"http://{self.host}:{self.monitor}/{page}", timeout=1
             ) as got:
                 text: str = got.read().decode()
                 return text
         except OSError:
             return ""
 
-    @property
-    def address(self) -> str:
+    def own_address(self) -> str:
         return f"nats://127.0.0.1:{self.port_number}"
 
     def version(self) -> str:

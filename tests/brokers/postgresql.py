@@ -57,8 +57,7 @@ class Postgresql(Server):
             return False
         return True
 
-    @property
-    def address(self) -> str:
+    def own_address(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port_number}/postgres"
 
     def version(self) -> str:

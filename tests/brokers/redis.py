@@ -37,14 +37,13 @@ class Redis(Server):
         )
 
     def ready(self) -> bool:
-        return answers(self.port_number, b"PING\r\n", b"+PONG")
+        return answers(self.host, self.port_number, b"PING\r\n", b"+PONG")
 
-    @property
-    def address(self) -> str:
+    def own_address(self) -> str:
         return f"redis://127.0.0.1:{self.port_number}/0"
 
     def _ask(self, command: str) -> str:
-        with socket.create_connection(("127.0.0.1", self.port_number), timeout=5) as connection:
+        with socket.create_connection((self.host, self.port_number), timeout=5) as connection:
             connection.sendall(command.encode() + b"\r\n")
             return connection.recv(65536).decode()
 
@@ -52,6 +51,9 @@ class Redis(Server):
         found = re.search(r"redis_version:(\S+)", self._ask("INFO server"))
         assert found
         return f"Redis {found[1]}"
+
+    def stop_storing(self) -> None:
+        assert self._ask("CONFIG SET appendonly no").startswith("+OK")
 
     def empty(self) -> None:
         assert self._ask("FLUSHALL SYNC").startswith("+OK")

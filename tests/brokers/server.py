@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import psutil
 from mirakuru.base import Executor
@@ -27,6 +28,7 @@ from tests.brokers import debian
 
 START_SECONDS = 90
 STOP_SECONDS = 30
+RUN = "HANDBOOK_RUN"
 
 
 class NotFoundError(Exception):
@@ -47,6 +49,7 @@ class Source:
 
 DEBIAN = Source("Debian folder", debian.command)
 MACHINE = Source("this machine", debian.on_this_machine)
+ADDRESS = Source("given by address", debian.on_this_machine)
 
 
 def work_root() -> Path:
@@ -55,9 +58,11 @@ def work_root() -> Path:
         owner = old.name.split("-")[1]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
-    root = debian.SHARED / f"handbook-{os.getpid()}"
-    if not root.exists():
-        root.mkdir(mode=0o700)
+    # The processes of a parallel run share the folder of the one that began it.
+    owner = os.environ.setdefault(RUN, str(os.getpid()))
+    root = debian.SHARED / f"handbook-{owner}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    if owner == str(os.getpid()):
         atexit.register(shutil.rmtree, root, ignore_errors=True)
     return root
 
@@ -74,10 +79,10 @@ def free_port() -> int:
             return port
 
 
-def answers(port: int, question: bytes = b"", answer: bytes = b"") -> bool:
-    """Tell whether a loopback port accepts, and answers `question` with `answer`."""
+def answers(host: str, port: int, question: bytes = b"", answer: bytes = b"") -> bool:
+    """Tell whether a port accepts, and answers `question` with `answer`."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        with socket.create_connection((host, port), timeout=1) as connection:
             connection.sendall(question)
             return not answer or connection.recv(4096).startswith(answer)
     except OSError:
@@ -113,8 +118,11 @@ class _Process(Executor):
         """Return the server's own processes, without the wrapper around them."""
         if self.process is None:
             return []
-        tree = [psutil.Process(self.process.pid)]
-        tree += tree[0].children(recursive=True)
+        try:
+            wrapper = psutil.Process(self.process.pid)
+            tree = [wrapper, *wrapper.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
         return [one for one in tree if _name(one) != "bwrap"]
 
 
@@ -131,12 +139,20 @@ class Server(ABC):
     key: ClassVar[str]
     stop_signal: ClassVar[int] = signal.SIGTERM
 
-    def __init__(self, source: Source, *, default_ports: bool = False) -> None:
+    def __init__(
+        self, source: Source, *, default_ports: bool = False, given: str | None = None
+    ) -> None:
         self.source = source
         self.default_ports = default_ports
+        self.given = given
+        self.host = "127.0.0.1"
         self.data = Path(tempfile.mkdtemp(prefix=f"{self.key}-", dir=work_root()))
         self._process: _Process | None = None
-        self.prepare()
+        if given:
+            parts = urlsplit(given if "://" in given else f"//{given}")
+            self.host, self.port_number = parts.hostname or self.host, parts.port or 0
+        else:
+            self.prepare()
 
     # What each server says of itself.
 
@@ -166,10 +182,9 @@ class Server(ABC):
     def ready(self) -> bool:
         """Tell whether the server really answers in its own protocol."""
 
-    @property
     @abstractmethod
-    def address(self) -> str:
-        """Return what goes into the broker's environment variable."""
+    def own_address(self) -> str:
+        """Return the address of a server that we started."""
 
     @abstractmethod
     def version(self) -> str:
@@ -186,6 +201,11 @@ class Server(ABC):
         return named(self.key)
 
     @property
+    def address(self) -> str:
+        """Return what goes into the broker's environment variable."""
+        return self.given or self.own_address()
+
+    @property
     def environment_of_clients(self) -> dict[str, str]:
         """Return the environment variable with which a snippet finds this server."""
         assert self.broker.variable
@@ -200,6 +220,18 @@ class Server(ABC):
 
     def start(self) -> None:
         """Start the server, on the data that is there; return when it answers."""
+        if self.given:
+            if not self.ready():
+                raise NotFoundError(
+                    f"{self.broker.variable} is {self.given}, but no {self.broker.label} answers "
+                    "there: start it, or unset the variable"
+                )
+            if os.environ.get("ERASE") != "yes":
+                raise NotFoundError(
+                    f"{self.broker.variable} is set, and the tests would erase everything on that "
+                    "server: set ERASE=yes to agree, or unset the variable"
+                )
+            return
         assert self._process is None, f"{self.key} is running already"
         environment = {"HOME": str(self.data), **self.environment()}
         process = _Process(self.command(), self.ready, self.log, environment)
@@ -219,6 +251,7 @@ class Server(ABC):
         self._end(self.stop_signal)
 
     def _end(self, number: int) -> None:
+        self._ours()
         if self._process is None:
             return
         members = self._process.members()
@@ -237,6 +270,7 @@ class Server(ABC):
 
     def freeze(self) -> None:
         """Stop the server in its tracks (SIGSTOP): connections stay, nothing answers."""
+        self._ours()
         assert self._process, f"{self.key} is not running"
         self._signal(signal.SIGSTOP, self._process.members())
 
@@ -244,6 +278,16 @@ class Server(ABC):
         """Let a frozen server go on."""
         assert self._process, f"{self.key} is not running"
         self._signal(signal.SIGCONT, self._process.members())
+
+    def stop_storing(self) -> None:
+        """From now on the server keeps nothing that reaches it: it must not confirm it either."""
+        self.freeze()
+
+    def _ours(self) -> None:
+        if self.given:
+            raise NotOursError(
+                f"{self.broker.label} was given by its address: it is not ours to stop or to kill"
+            )
 
     @staticmethod
     def _signal(number: int, members: list[psutil.Process]) -> None:
@@ -253,6 +297,8 @@ class Server(ABC):
 
     @property
     def running(self) -> bool:
+        if self.given:
+            return self.ready()
         return self._process is not None and self._process.running()
 
     def reset(self) -> None:
@@ -274,7 +320,8 @@ class Server(ABC):
 
     def close(self) -> None:
         """End the server and remove its data."""
-        self.kill()
+        if not self.given:
+            self.kill()
         shutil.rmtree(self.data, ignore_errors=True)
 
     def tail(self, lines: int = 30) -> str:

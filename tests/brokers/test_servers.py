@@ -13,7 +13,7 @@ import pytest
 
 from tests.brokers import SERVERS, NotFoundError, Server, debian, make
 from tests.brokers.redis import Redis
-from tests.brokers.server import Source, wait_until
+from tests.brokers.server import RUN, Source, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,31 +73,34 @@ def test_a_missing_server_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_an_interrupted_suite(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parallel", [[], ["-n2"]], ids=["alone", "parallel"])
+def test_no_process_outlives_an_interrupted_suite(
+    number: signal.Signals, parallel: list[str], tmp_path: Path
+) -> None:
+    up = tmp_path / "up"
     test = tmp_path / "test_endless.py"
     test.write_text(
         "import time\n"
         "import pytest\n"
         "@pytest.mark.broker('redis')\n"
         "def test_endless(server):\n"
-        "    print('UP', server.data, server.port_number, flush=True)\n"
+        f"    open({str(up)!r}, 'w').write(str(server.data) + chr(10))\n"
         "    time.sleep(60)\n"
     )
     suite = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-s", "-p", "tests.conftest", str(test)],
+        [sys.executable, "-m", "pytest", "-s", "-p", "tests.conftest", *parallel, str(test)],
         cwd=ROOT,
-        env=os.environ | {"BROKERS": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        env={key: value for key, value in os.environ.items() if key not in (RUN, "BROKERS")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    assert suite.stdout
-    line = next(line for line in suite.stdout if "UP" in line)
+    wait_until(lambda: up.exists() and up.read_text().endswith("\n"), "the server to be up")
     family = psutil.Process(suite.pid).children(recursive=True)
     assert any(member.name() == "redis-server" for member in family)
     suite.send_signal(number)
-    suite.communicate(timeout=30)
+    suite.wait(timeout=30)
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
     if number != signal.SIGKILL:
-        assert not Path(line.split()[-2]).exists()
+        assert not Path(up.read_text().strip()).exists()

@@ -6,21 +6,20 @@ import re
 from pathlib import Path
 
 import pytest
-import pytest_examples.run_code
-from pytest_examples import CodeExample, EvalExample, find_examples
+from pytest_examples import CodeExample, EvalExample, find_examples, run_code
 
 DOCS = Path("docs")
 
 # On Python 3.11 the library's own shortened traceback ends the whole session; keep Python's.
-pytest_examples.run_code.create_example_traceback = lambda error, _path, _example: (
-    error.__traceback__
+run_code.create_example_traceback = (  # type: ignore[attr-defined, assignment]
+    lambda error, _path, _example: error.__traceback__
 )
 
 
-@pytest.mark.parametrize("example", find_examples(DOCS), ids=str)
+@pytest.mark.parametrize("example", list(find_examples(DOCS)), ids=str)
 def test_inline_python(example: CodeExample, eval_example: EvalExample) -> None:
     assert not example.prefix_settings(), "a block on a page takes no setting: every block runs"
-    eval_example.set_config(line_length=79, target_version="py311")
+    eval_example.set_config(line_length=79)
     if eval_example.update_examples:
         eval_example.run_print_update(example)
     else:

@@ -78,16 +78,14 @@ class Case:
         return changed
 
 
-def claim(sentence: str, **proofs: Proof) -> Callable[[Callable[..., None]], Any]:
+def claim(sentence: str, **proofs: Proof) -> Callable[[Callable[[Stage], None]], Any]:
     """Make a test of `sentence` for each broker named, on the snippet of the test file's topic."""
 
-    def decorate(test: Callable[..., None]) -> Any:
+    def decorate(test: Callable[[Stage], None]) -> Any:
         file = Path(test.__code__.co_filename)
         topic = f"patterns/{file.stem.removeprefix('test_')}"
         cases = [
-            pytest.param(
-                Case(key, topic, proof, without), marks=pytest.mark.broker(key), id=name
-            )
+            pytest.param(Case(key, topic, proof, without), marks=pytest.mark.broker(key), id=name)
             for key, proof in proofs.items()
             for without, name in ((False, key), (True, f"{key}-without-its-line"))
             if proof.line or not without
@@ -109,10 +107,10 @@ def claim(sentence: str, **proofs: Proof) -> Callable[[Callable[..., None]], Any
                 )
             )
             if not case.without:
-                test(stage, case.proof.holds)
+                test(stage)
                 return
             try:
-                test(stage, case.proof.holds)
+                test(stage)
             except AssertionError as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 if Path(where.filename) == file:
@@ -124,7 +122,7 @@ def claim(sentence: str, **proofs: Proof) -> Callable[[Callable[..., None]], Any
                 pytrace=False,
             )
 
-        del proven.__wrapped__  # type: ignore[attr-defined]  # pytest would ask for its parameters
+        del proven.__wrapped__  # pytest would ask for its parameters
         return proven
 
     return decorate

@@ -22,5 +22,5 @@ def stage(case: Case, server: Server | None, tmp_path: Path) -> Iterator[Stage]:
         shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
     # A claim that must fail is not given longer than the broker needs to keep it.
     seconds = REDELIVERY.get(case.key, 0) + 4 if case.without else 40
-    with Stage(case.key, snippet, server, seconds) as stage:
+    with Stage(case.key, snippet, server, holds=case.proof.holds, seconds=seconds) as stage:
         yield stage

@@ -13,7 +13,6 @@ import inspect
 import json
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -98,7 +97,7 @@ class Home:
 
     def handler(self, actor: str, mode: str) -> Any:
         async def handle(item: str, delivery: int | None = None) -> None:
-            say(actor=actor, taken=item, delivery=delivery, at=time.monotonic())
+            say(actor=actor, taken=item, delivery=delivery)
             if mode == "fail":
                 raise RuntimeError("this handler always fails")
             if mode == "hold":
@@ -110,9 +109,6 @@ class Home:
 
 async def main() -> None:
     home = Home(load(Path(sys.argv[1])))
-    for name, value in json.loads(sys.argv[2]).items():
-        assert hasattr(home.module, name), f"the snippet has no constant {name}"
-        setattr(home.module, name, value)
     loop = asyncio.get_running_loop()
     commands: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
@@ -131,6 +127,9 @@ async def main() -> None:
     say(ready=True)
     while command := await commands.get():
         home.obey(command)
+    for task in home.tasks.values():
+        task.cancel()
+    await asyncio.gather(*home.tasks.values(), return_exceptions=True)
 
 
 if __name__ == "__main__":

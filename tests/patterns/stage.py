@@ -10,11 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from tests.brokers import Server
-from tests.brokers.kafka import Kafka
 from tests.brokers.server import wait_until
 
 HOME = Path(__file__).with_name("home.py")
@@ -26,6 +27,8 @@ SNIPPETS = Path(__file__).parents[2] / "snippets"
 REDELIVERY = {"kafka": 8.0, "nats": 4.0, "redis": 4.0}
 AT_ONCE = 1.5
 
+WARM_UP = "warm-up"
+
 
 class SnippetError(Exception):
     """A snippet's function failed where the test did not ask it to."""
@@ -34,12 +37,12 @@ class SnippetError(Exception):
 class Process:
     """One home of actors, its events read as they come."""
 
-    def __init__(self, snippet: Path, constants: dict[str, object], environment: dict[str, str]):
+    def __init__(self, snippet: Path, environment: dict[str, str]) -> None:
         self.events: list[dict[str, Any]] = []
         self._log = snippet.with_name(f"{snippet.stem}-{time.monotonic_ns()}.log")
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(HOME), str(snippet), json.dumps(constants)],
+                [sys.executable, str(HOME), str(snippet)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -67,13 +70,24 @@ class Process:
     def errors(self) -> str:
         return self._log.read_text()[-2000:]
 
+    def ask_to_end(self) -> None:
+        """Close its input: its actors are cancelled, as at a shutdown, and leave their brokers."""
+        assert self._process.stdin
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def end(self) -> None:
+        """Wait a moment for it to end by itself."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        self.kill()
+
     def kill(self) -> None:
         """End it by SIGKILL, and read what it said before."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        if self._process.stdin:
-            self._process.stdin.close()
+        self.ask_to_end()
 
 
 class Actor:
@@ -92,9 +106,18 @@ class Actor:
         ]
 
     @property
+    def all_taken(self) -> list[str]:
+        return self._said("taken")
+
+    @property
     def taken(self) -> list[str]:
         """Return what the handler was called with, in order."""
-        return self._said("taken")
+        return [item for item in self.all_taken if not item.startswith(WARM_UP)]
+
+    @property
+    def holding(self) -> bool:
+        """Tell whether the handler has begun what it has not finished."""
+        return len(self.all_taken) > len(self._said("done"))
 
     @property
     def deliveries(self) -> list[int | None]:
@@ -104,7 +127,7 @@ class Actor:
     @property
     def done(self) -> list[str]:
         """Return what the handler finished."""
-        return self._said("done")
+        return [item for item in self._said("done") if not item.startswith(WARM_UP)]
 
     @property
     def returned(self) -> bool:
@@ -137,13 +160,21 @@ class Actor:
 class Stage:
     """A snippet's copy, changed or not, its empty server, and whoever acts."""
 
-    def __init__(self, key: str, snippet: Path, server: Server | None, seconds: float) -> None:
+    def __init__(
+        self,
+        key: str,
+        snippet: Path,
+        server: Server | None,
+        *,
+        holds: bool = True,
+        seconds: float = 40,
+    ) -> None:
         self.key = key
+        self.holds = holds
         self.snippet = snippet
         self.server = server
         self.seconds = seconds
         self.redelivery = REDELIVERY.get(key, AT_ONCE)
-        self.constants: dict[str, object] = {}
         self._processes: list[Process] = []
         self._names = (f"actor {number}" for number in itertools.count(1))
 
@@ -152,7 +183,14 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
-            process.kill()
+            process.ask_to_end()
+        for process in self._processes:
+            process.end()
+
+    def kill_processes(self) -> None:
+        """End every actor by SIGKILL; the minibroker, which lives among them, ends too."""
+        while self._processes:
+            self._processes.pop().kill()
 
     def _home(self) -> Process:
         if self.server is None and self._processes:
@@ -160,7 +198,7 @@ class Stage:
         environment = {**os.environ}
         if self.server:
             environment |= self.server.environment_of_clients
-        process = Process(self.snippet, self.constants, environment)
+        process = Process(self.snippet, environment)
         self._processes.append(process)
         return process
 
@@ -178,7 +216,7 @@ class Stage:
 
     def call(self, function: str, **arguments: object) -> None:
         """Call a snippet's function and wait for its end; raise `SnippetError` when it fails."""
-        actor = self.spawn(function, **arguments)
+        actor = self.spawn(function, mode="do", **arguments)
         wait_until(lambda: actor.ended, f"{function}() to return")
         if not actor.returned:
             raise SnippetError(
@@ -206,13 +244,19 @@ class Stage:
         return condition()
 
     def work_is_shared_by(self, *workers: Actor) -> None:
-        """Wait until the broker knows that all of them work, where it divides the work ahead."""
-        if isinstance(self.server, Kafka):
-            server = self.server
-            wait_until(
-                lambda: server.members("transcoders") == len(workers),
-                f"{len(workers)} members in the consumer group",
-            )
+        """Submit tasks of no interest until every worker has had one: then all are at work."""
+        for number in range(20):
+            names = [f"{WARM_UP} {number}{half}" for half in "ab"]
+            self.call("submit", tasks=names)
+            wait_until(partial(_begun, workers, set(names)), "the workers to begin")
+            if all(worker.all_taken for worker in workers):
+                return
+        raise TimeoutError(f"of {len(workers)} workers, some were never given a task")
+
+
+def _begun(workers: Iterable[Actor], names: set[str]) -> bool:
+    taken = {item for worker in workers for item in worker.all_taken}
+    return names <= taken or any(worker.holding for worker in workers)
 
 
 def everything(attribute: str, actors: Iterable[Actor]) -> list[str]:

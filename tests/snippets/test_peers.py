@@ -28,7 +28,7 @@ def stage(server: Server, tmp_path: Path) -> Iterator[Stage]:
     """The broker's work-queue snippet, as it is."""
     snippet = tmp_path / server.broker.file_name
     snippet.write_text((SNIPPETS / "patterns" / "work_queue" / snippet.name).read_text())
-    with Stage(server.key, snippet, server, 30) as stage:
+    with Stage(server.key, snippet, server) as stage:
         yield stage
 
 
