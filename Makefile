@@ -50,7 +50,7 @@ check: .venv/ready
 	$(BIN)/rumdl check --quiet .
 	$(BIN)/typos
 
-test: check servers node_modules/ready
+test: node_modules/ready check servers
 	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup $(ARGS)
 
 record: servers

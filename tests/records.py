@@ -43,6 +43,7 @@ class Record:
     def __init__(self, config: pytest.Config) -> None:
         self.update = bool(config.getoption("--update"))
         self.claims: dict[tuple[str, str], dict[str, Any]] = {}
+        self.order: dict[tuple[str, str], int] = {}
         self.proven: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
 
     def note(self, properties: dict[str, object], *, passed: bool) -> None:
@@ -56,35 +57,58 @@ class Record:
             {"id": name, "claim": claim["claim"], "test": claim["test"], "brokers": {}},
         )
         entry["brokers"][key] = claim["proof"]
+        self.order[topic, name] = claim["order"]
         self.proven[topic, name, key].append(passed)
 
-    def settle(self, servers: dict[str, str]) -> list[str]:
-        """Write the files or compare with them; return what does not agree, a line each."""
+    def settle(self, servers: dict[str, str]) -> tuple[list[str], list[str]]:
+        """Write the files or compare with them; return what is wrong, and what is only to know."""
         if not self.claims:
-            return []
-        recorded = _read(CLAIMS)
-        problems = []
-        for (topic, name), entry in self.claims.items():
-            proven = {
-                broker.key: entry["brokers"][broker.key]
-                for broker in BROKERS
-                if all(self.proven.get((topic, name, broker.key), [False]))
-            }
-            known = next((one for one in recorded.get(topic, []) if one["id"] == name), None)
-            fresh = {**entry, "brokers": {**(known or {}).get("brokers", {}), **proven}}
-            if known != fresh:
-                problems.append(f"docs/data/claims.json does not say what this run showed: {name}")
-                _replace(recorded.setdefault(topic, []), fresh)
-        versions = _read(VERSIONS)
-        fresh_versions = {**versions, **self._versions(servers)}
-        for key, versions_now in fresh_versions.items():
-            if versions.get(key, {}).get("client") != versions_now["client"]:
-                problems.append(f"docs/data/versions.json is behind the lock: {key}")
-        if not self.update:
-            return [f"{problem}; {AGAIN}" for problem in problems]
-        _write(CLAIMS, recorded)
-        _write(VERSIONS, fresh_versions)
-        return []
+            return [], []
+        claims, versions = _read(CLAIMS), _read(VERSIONS)
+        problems = [
+            f"docs/data/claims.json does not say what this run showed: {name}"
+            for (topic, name), entry in self.claims.items()
+            if self._enter(claims.setdefault(topic, []), topic, name, entry)
+        ]
+        notices = []
+        for key, now in self._versions(servers).items():
+            before = versions.get(key, {})
+            if before.get("client") != now["client"]:
+                problems.append(f"docs/data/versions.json is behind the lock: {now['client']}")
+            elif before["server"] != now["server"]:
+                notices.append(f"recorded on {before['server']}, this run was on {now['server']}")
+            versions[key] = now
+        if self.update:
+            for topic, entries in claims.items():
+                entries.sort(key=lambda entry: self.order.get((topic, entry["id"]), 0))
+            _write(CLAIMS, claims)
+            _write(VERSIONS, {one.key: versions[one.key] for one in BROKERS if one.key in versions})
+            return [], []
+        return [f"{problem}; {AGAIN}" for problem in problems], notices
+
+    def _enter(
+        self, recorded: list[dict[str, Any]], topic: str, name: str, entry: dict[str, Any]
+    ) -> bool:
+        """Put a claim with its proofs among the recorded ones; tell whether it changes them."""
+        proven = {
+            broker.key: entry["brokers"][broker.key]
+            for broker in BROKERS
+            if all(self.proven.get((topic, name, broker.key), [False]))
+        }
+        known = next((one for one in recorded if one["id"] == name), {})
+        before = known.get("brokers", {})
+        brokers = {
+            broker.key: (before | proven)[broker.key]
+            for broker in BROKERS
+            if broker.key in before | proven
+        }
+        fresh = {**entry, "brokers": brokers}
+        if not brokers or known == fresh:
+            return False
+        if known:
+            recorded.remove(known)
+        recorded.append(fresh)
+        return True
 
     @staticmethod
     def _versions(servers: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -99,14 +123,6 @@ class Record:
             for broker in BROKERS
             if servers.get(broker.key, "-") != "-"
         }
-
-
-def _replace(entries: list[dict[str, Any]], fresh: dict[str, Any]) -> None:
-    for index, entry in enumerate(entries):
-        if entry["id"] == fresh["id"]:
-            entries[index] = fresh
-            return
-    entries.append(fresh)
 
 
 def _read(path: Path) -> dict[str, Any]:

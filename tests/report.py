@@ -20,6 +20,7 @@ class Report:
         self.reasons: dict[str, set[str]] = defaultdict(set)
         self.servers: dict[str, str] = {}
         self.problems: list[str] = []
+        self.notices: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         properties = dict(report.user_properties)
@@ -37,7 +38,7 @@ class Report:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
             return
-        self.problems = self.record.settle(self.servers)
+        self.problems, self.notices = self.record.settle(self.servers)
         if self.required and self.outcomes:
             self.problems += [
                 f"{broker.label}: no test ran, and BROKERS=required"
@@ -71,5 +72,7 @@ class Report:
             )
             for reason in sorted(self.reasons[broker.key]):
                 write.line(f"    not proven: {reason}", red=True)
+        for notice in self.notices:
+            write.line(f"{notice}: `make record` would record it", yellow=True)
         for problem in self.problems:
             write.line(problem, red=True, bold=True)

@@ -11,9 +11,7 @@ from pytest_examples import CodeExample, EvalExample, find_examples, run_code
 DOCS = Path("docs")
 
 # On Python 3.11 the library's own shortened traceback ends the whole session; keep Python's.
-run_code.create_example_traceback = (  # type: ignore[attr-defined, assignment]
-    lambda error, _path, _example: error.__traceback__
-)
+setattr(run_code, "create_example_traceback", lambda error, *_: error.__traceback__)  # noqa: B010
 
 
 @pytest.mark.parametrize("example", list(find_examples(DOCS)), ids=str)

@@ -62,6 +62,7 @@ def test_every_claim_is_recorded_on_every_broker_of_its_pattern() -> None:
         keys = {broker_key(path) for path in all_snippets() if name(path).startswith(topic + "/")}
         for entry in entries:
             assert set(entry["brokers"]) == keys, f"{topic} {entry['id']}"
+            assert f"def {entry['id']}(" in Path(entry["test"]).read_text()
 
 
 def test_recorded_clients_are_those_of_the_lock() -> None:

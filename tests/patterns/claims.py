@@ -102,6 +102,7 @@ def claim(sentence: str, **proofs: Proof) -> Callable[[Callable[[Stage], None]],
                         "id": test.__name__,
                         "claim": sentence,
                         "test": str(file.relative_to(ROOT)),
+                        "order": test.__code__.co_firstlineno,
                         "proof": asdict(case.proof),
                     },
                 )

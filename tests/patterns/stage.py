@@ -115,11 +115,6 @@ class Actor:
         return [item for item in self.all_taken if not item.startswith(WARM_UP)]
 
     @property
-    def holding(self) -> bool:
-        """Tell whether the handler has begun what it has not finished."""
-        return len(self.all_taken) > len(self._said("done"))
-
-    @property
     def deliveries(self) -> list[int | None]:
         """Return the number of the delivery that came with each call of the handler."""
         return self._said("delivery")
@@ -205,8 +200,8 @@ class Stage:
     def spawn(self, function: str, *, mode: str = "do", **arguments: object) -> Actor:
         """Call a snippet's function in a process of its own, and don't wait.
 
-        `mode` is what the handler does: "do" its work, "hold" the first message for ever, "fail"
-        on each. "halfway" stops a publisher in the middle of its messages.
+        `mode` is what the handler does: "do" its work, "hold" the first message for ever, "fail" on
+        each. "halfway" stops a publisher in the middle of its messages.
         """
         actor = Actor(next(self._names), self._home(), own_process=self.server is not None)
         actor.process.tell(
@@ -243,20 +238,23 @@ class Stage:
             time.sleep(0.02)
         return condition()
 
-    def work_is_shared_by(self, *workers: Actor) -> None:
-        """Submit tasks of no interest until every worker has had one: then all are at work."""
-        for number in range(20):
+    def work_is_shared_by(self, *workers: Actor) -> bool:
+        """Submit tasks of no interest until every worker has had one: then all are at work.
+
+        No handler holds them, and `taken` and `done` leave them out. False when some worker never
+        gets one.
+        """
+        for number in range(10):
             names = [f"{WARM_UP} {number}{half}" for half in "ab"]
             self.call("submit", tasks=names)
             wait_until(partial(_begun, workers, set(names)), "the workers to begin")
             if all(worker.all_taken for worker in workers):
-                return
-        raise TimeoutError(f"of {len(workers)} workers, some were never given a task")
+                return True
+        return False
 
 
 def _begun(workers: Iterable[Actor], names: set[str]) -> bool:
-    taken = {item for worker in workers for item in worker.all_taken}
-    return names <= taken or any(worker.holding for worker in workers)
+    return names <= {item for worker in workers for item in worker.all_taken}
 
 
 def everything(attribute: str, actors: Iterable[Actor]) -> list[str]:

@@ -24,14 +24,14 @@ TASKS = [
 def test_each_task_is_done_once(stage: Stage) -> None:
     stage.call("declare")
     workers = [stage.spawn("work", worker=name) for name in "AB"]
-    stage.work_is_shared_by(*workers)
+    assert stage.work_is_shared_by(*workers)
     stage.call("submit", tasks=TASKS)
     assert stage.happens(lambda: everything("done", workers) == TASKS, *workers)
     # Whatever was not acknowledged would come again to the next workers.
     for worker in workers:
         worker.kill()
     later = [stage.spawn("work", worker=name) for name in "AB"]
-    stage.work_is_shared_by(*later)
+    assert stage.work_is_shared_by(*later)
     assert stage.stays(lambda: not everything("taken", later), stage.redelivery)
 
 
@@ -154,7 +154,7 @@ def test_a_busy_worker_holds_no_more_than_its_prefetch(stage: Stage) -> None:
     else:
         busy = stage.spawn("work", worker="A", prefetch=2, mode="hold")
         free = stage.spawn("work", worker="B", prefetch=2)
-        stage.work_is_shared_by(busy, free)
+        assert stage.work_is_shared_by(busy, free)
         stage.call("submit", tasks=TASKS)
     expected = len(TASKS) - 2 if stage.holds else len(TASKS) // 2
     assert stage.happens(lambda: len(free.done) >= expected, busy, free)

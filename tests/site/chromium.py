@@ -35,5 +35,5 @@ def executable(folder: Path) -> str:
         script.chmod(0o755)
         return str(script)
     raise FileNotFoundError(
-        "no Chromium: run `make setup`, or name one in the environment variable CHROMIUM"
+        "no Chromium: run `make servers`, or name one in the environment variable CHROMIUM"
     )

@@ -33,7 +33,9 @@ def test_a_page_keeps_to_itself_fits_and_is_accessible(
 ) -> None:
     """No request leaves the site, nothing complains, nothing is too wide, axe finds nothing."""
     if not AXE.is_file():
-        pytest.fail(f"{AXE.relative_to(ROOT)} is missing: run `make setup`", pytrace=False)
+        pytest.fail(
+            f"{AXE.relative_to(ROOT)} is missing: run `make test`, which installs it", pytrace=False
+        )
     seen = visit(path, scheme)
     expect(seen.page.locator("body")).to_have_attribute(
         "data-md-color-scheme", "slate" if scheme == "dark" else "default"

@@ -57,19 +57,22 @@ def test_head_names_exactly_what_is_imported(snippet: Path) -> None:
 
 @each
 def test_size_and_width(snippet: Path) -> None:
+    # Seventy lines are the aim. What is safe on a broker with leases, or with a client that has
+    # no asyncio, takes more; this is the end of it.
     lines = snippet.read_text().splitlines()
-    assert 30 <= len(lines) <= 70
+    assert 30 <= len(lines) <= 140
     assert max(map(len, lines)) <= 79
 
 
 @each
 def test_address_comes_from_one_variable_with_the_usual_default(snippet: Path) -> None:
     key = broker_key(snippet)
-    variable = named(key).variable if key else None
+    broker = named(key) if key else None
     text = snippet.read_text()
-    assert re.findall(r"environ(?:\.get)?[\[(]\s*\"(\w+)\"", text) == (
-        [variable] if variable else []
-    )
+    variables = re.findall(r"environ(?:\.get)?[\[(]\s*\"(\w+)\"", text)
+    assert variables == ([broker.variable] if broker and broker.variable else [])
+    if broker and broker.default_address:
+        assert f'"{broker.default_address}"' in text
 
 
 @each
@@ -81,13 +84,16 @@ def test_nothing_is_silenced(snippet: Path) -> None:
 def test_topic_is_on_known_brokers_with_one_signature(topic: Path) -> None:
     files = sorted(topic.glob("*.py"))
     assert {path.name for path in files} <= {broker.file_name for broker in BROKERS}
-    signatures = {path.name: _signatures(path) for path in files}
-    assert len(set(map(tuple, signatures.values()))) == 1, signatures
+    # The minibroker's snippet has the pattern's functions and nothing else.
+    wanted = _signatures(topic / named("minibroker").file_name)
+    assert wanted
+    for path in files:
+        assert wanted <= _signatures(path), path.name
 
 
-def _signatures(path: Path) -> list[str]:
-    return sorted(
+def _signatures(path: Path) -> set[str]:
+    return {
         f"{node.name}({ast.unparse(node.args)}) -> {node.returns and ast.unparse(node.returns)}"
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_")
-    )
+    }

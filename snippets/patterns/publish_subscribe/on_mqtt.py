@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://localhost:1883"))
+URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 TOPIC = "videos"
 SESSION_SECONDS = 7 * 24 * 3600  # away for longer, and the events are gone
 

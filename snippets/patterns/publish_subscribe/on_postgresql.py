@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from psycopg import AsyncConnection
 
-DEFAULT = "postgresql://postgres@localhost:5432/postgres"
+DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
 URL = os.environ.get("DATABASE_URL", DEFAULT)
 POLL_SECONDS = 1  # a notification can be missed, a row cannot
 

@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://localhost:1883"))
+URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 TOPIC, SHARED = "transcode", "$share/workers/transcode"
 WORKERS = ("A", "B")  # each task goes to one of their sessions, for good
 SESSION_SECONDS = 7 * 24 * 3600  # the tasks of a session end with it

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-DEFAULT = "postgresql://postgres@localhost:5432/postgres"
+DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
 URL = os.environ.get("DATABASE_URL", DEFAULT)
 POLL_SECONDS = 1  # nobody notifies of a task that a dead worker let go
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
