@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from uv import find_uv_bin
 
 from tests.brokers import Server
 from tests.site.conftest import Site
@@ -45,5 +46,5 @@ def test_copied_from_the_page_it_prints_what_the_page_shows(
         published = built_site.folder / "snippets" / MINIBROKER.name
         (tmp_path / MINIBROKER.name).write_bytes(published.read_bytes())
     address = server.environment_of_clients if server else {}
-    printed = run(["uv", "run", "--no-project", copied.name], tmp_path, address)
+    printed = run([find_uv_bin(), "run", copied.name], tmp_path, address)
     assert printed == snippet.with_suffix(".out").read_text()
