@@ -37,7 +37,7 @@ servers: .venv/ready
 	@$(BIN)/python -m tests.brokers.provision
 
 serve: .venv/ready
-	$(BIN)/python -m mkdocs serve --livereload --dev-addr 127.0.0.1:8000
+	SITE_URL=http://127.0.0.1:8000/ $(BIN)/python -m mkdocs serve --livereload --dev-addr 127.0.0.1:8000
 
 site: .venv/ready
 	$(BIN)/python -m mkdocs build --strict
