@@ -41,6 +41,7 @@ SEARCH_PATH = ":".join(
 
 #: Debian's user without rights: some servers refuse to run as root, some drop to a user.
 NOBODY = "65534"
+_NOBODY_INSIDE = ("--unshare-user", "--uid", NOBODY, "--gid", NOBODY)
 
 #: Seen at the same place inside and outside, so that a server and its test share paths.
 SHARED = Path("/tmp")
@@ -77,7 +78,7 @@ def command(program: str, *arguments: str) -> list[str]:
     """Return the command line that runs a program of the folder as an ordinary user."""
     return [
         "bwrap",
-        *("--unshare-user", "--uid", NOBODY, "--gid", NOBODY),
+        *_NOBODY_INSIDE,
         *("--unshare-pid", "--die-with-parent"),
         *("--ro-bind", str(folder()), "/"),
         *("--proc", "/proc", "--dev", "/dev"),
@@ -88,14 +89,24 @@ def command(program: str, *arguments: str) -> list[str]:
     ]
 
 
+def on_machine(program: str) -> str | None:
+    """Return the path of a program of this machine, which need not be on a shell's search path."""
+    servers = [*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/lib/rabbitmq/bin")]
+    places = [*map(str, sorted(servers, reverse=True)), os.environ.get("PATH", ""), "/usr/sbin"]
+    return shutil.which(program, path=":".join(places))
+
+
 def on_this_machine(program: str, *arguments: str) -> list[str]:
     """Return the command line for a program of this machine, tied to its parent if it can be."""
+    run = [on_machine(program) or program, *arguments]
     if shutil.which("bwrap") is None:
-        return [program, *arguments]
+        return run
+    # Some servers refuse to run as root; seen from inside, root is nobody.
+    user = _NOBODY_INSIDE if os.geteuid() == 0 else ()
     return [
         "bwrap",
+        *user,
         *("--unshare-pid", "--die-with-parent"),
         *("--dev-bind", "/", "/", "--proc", "/proc"),
-        program,
-        *arguments,
+        *run,
     ]

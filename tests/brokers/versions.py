@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+
+from tests.brokers.debian import on_machine
 
 
 def printed_by(program: str, *arguments: str) -> str:
     """Return what the program prints, or nothing where this machine does not have it."""
-    path = shutil.which(program)
+    path = on_machine(program)
     if path is None:
         return ""
     done = subprocess.run(
