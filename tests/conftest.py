@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -26,11 +28,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "broker(key): the test proves something about this broker")
-    if not hasattr(config, "workerinput"):  # the process that sees all of a parallel run
+    if hasattr(config, "workerinput"):
+        end_with_parent()
+    else:  # the process that sees all of a parallel run
         config.pluginmanager.register(Report(config, required=REQUIRED), "handbook-report")
     work_root()
-    # A polite request to end cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    # Ctrl-C and a polite request to end both clean up, also for a suite in the background, whose
+    # shell told it to ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def end_with_parent() -> None:
+    """Have Linux end this process, as if asked politely, when the one that began the run ends."""
+    if sys.platform == "linux":
+        parent_death_signal = 1  # PR_SET_PDEATHSIG, see prctl(2)
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
 
 
 @pytest.hookimpl(wrapper=True)

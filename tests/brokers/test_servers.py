@@ -99,8 +99,8 @@ def test_no_process_outlives_an_interrupted_suite(
     family = psutil.Process(suite.pid).children(recursive=True)
     assert any(member.name() == "redis-server" for member in family)
     suite.send_signal(number)
-    suite.wait(timeout=30)
-    _, alive = psutil.wait_procs(family, timeout=10)
+    suite.wait(timeout=90)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
     if number != signal.SIGKILL:
         assert not Path(up.read_text().strip()).exists()

@@ -29,6 +29,9 @@ AT_ONCE = 1.5
 
 WARM_UP = "warm-up"
 
+#: Longer than a client's own request time-out, after which it tries again.
+CALL_SECONDS = 60
+
 
 class SnippetError(Exception):
     """A snippet's function failed where the test did not ask it to."""
@@ -212,7 +215,7 @@ class Stage:
     def call(self, function: str, **arguments: object) -> None:
         """Call a snippet's function and wait for its end; raise `SnippetError` when it fails."""
         actor = self.spawn(function, mode="do", **arguments)
-        wait_until(lambda: actor.ended, f"{function}() to return")
+        wait_until(lambda: actor.ended, f"{function}() to return", CALL_SECONDS)
         if not actor.returned:
             raise SnippetError(
                 f"{self.key}: {function}() failed: {actor.error}\n{actor.process.errors()}"
