@@ -27,6 +27,7 @@ _ENTRY = re.compile(
     r"^### (?P<name>[^\n]+)\n+(?:\*Also: (?P<also>[^*\n]+)\*\n+)?(?P<text>(?:[^#\s][^\n]*\n)+)",
     re.M,
 )
+OTHER_NAMES = {"event loop", "redis pub/sub"}
 _UNTOUCHED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "summary", "label", "svg"}
 
 
@@ -92,8 +93,8 @@ class GlossaryTreeprocessor(Treeprocessor):
             for name in (term.name, *term.also)
             for form in _forms(name)
         }
-        # In a product's name a word is no term: Redis Streams.
-        names = {broker.label.lower() for broker in BROKERS}
+        # Inside another name a word is no term: Redis Streams, event loop.
+        names = {broker.label.lower() for broker in BROKERS} | OTHER_NAMES
         longest_first = sorted(names | set(self.by_form), key=len, reverse=True)
         alternatives = "|".join(re.escape(form).replace(r"\ ", r"\s+") for form in longest_first)
         self.pattern = re.compile(rf"(?<![\w-])(?:{alternatives})(?![\w-])", re.I)

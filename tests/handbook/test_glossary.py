@@ -27,6 +27,10 @@ A rule.
 ### Stream
 
 A log.
+
+### Event
+
+News.
 """
 
 
@@ -53,6 +57,7 @@ def test_the_entries_of_the_page_of_terms(glossary: Path) -> None:
         ),
         Term("Policy", (), "A rule."),
         Term("Stream", (), "A log."),
+        Term("Event", (), "News."),
     ]
 
 
@@ -90,5 +95,6 @@ def test_an_entry_does_not_refer_to_itself(monkeypatch: pytest.MonkeyPatch) -> N
     assert 'href="terms.md#policy"' in html
 
 
-def test_the_name_of_a_broker_is_no_term() -> None:
-    assert rendered("Redis Streams") == "<p>Redis Streams</p>"
+@pytest.mark.parametrize("name", ["Redis Streams", "the event loop"])
+def test_a_word_inside_another_name_is_no_term(name: str) -> None:
+    assert rendered(name) == f"<p>{name}</p>"
