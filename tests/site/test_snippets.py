@@ -21,7 +21,7 @@ def pages_with(directive: str) -> list[str]:
         path
         for path in PAGES
         for file in (ROOT / "docs" / f"{path.rstrip('/')}.md", ROOT / "docs" / path / "index.md")
-        if file.is_file() and re.search(rf"^ *::: {directive} ", file.read_text("utf-8"), re.M)
+        if file.is_file() and re.search(rf"^ *::: (?:{directive}) ", file.read_text("utf-8"), re.M)
     ]
 
 
