@@ -102,24 +102,21 @@ def servers() -> Iterator[Servers]:
         pool.close()
 
 
-def broker_of(request: pytest.FixtureRequest) -> str:
-    """Return the broker that the test is marked with."""
-    marker = request.node.get_closest_marker("broker")
-    assert marker, "a test that uses `server` is marked with its broker"
-    return str(marker.args[0])
-
-
 @pytest.fixture
 def server(request: pytest.FixtureRequest, servers: Servers) -> Server | None:
     """The test's broker, running and empty; None for the minibroker, which has no server."""
-    key = broker_of(request)
+    marker = request.node.get_closest_marker("broker")
+    assert marker, "a test that uses `server` is marked with its broker"
+    key = marker.args[0]
     if key == "minibroker":
         return None
     try:
         found = servers.empty(key)
-    except NotFoundError as error:
-        if REQUIRED:
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    request.node.user_properties.append(("server", f"{found.version()} ({found.source.name})"))
-    return found
+    except (NotFoundError, NotOursError) as error:
+        reason = str(error)
+    else:
+        request.node.user_properties.append(("server", f"{found.version()} ({found.source.name})"))
+        return found
+    if REQUIRED:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)

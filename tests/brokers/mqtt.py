@@ -50,8 +50,9 @@ class Mosquitto(Server):
         return f"mqtt://127.0.0.1:{self.port_number}"
 
     def version(self) -> str:
-        text = "" if self.given else self.log.read_text()
-        return f"Mosquitto {self._printed_version(text)}"
+        if self.given:
+            return "Mosquitto"
+        return f"Mosquitto {self._printed_version(self.log.read_text())}"
 
     def empty(self) -> None:
         self.restart_on_nothing()

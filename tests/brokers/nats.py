@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import urllib.request
+
+import nats
 
 from tests.brokers import debian
 from tests.brokers.server import Server, newer
@@ -15,6 +18,7 @@ class Nats(Server):
 
     key = "nats"
     monitor = 8222
+    beside = f", with its monitoring at port {monitor}"
 
     @classmethod
     def on_machine(cls) -> bool:
@@ -60,4 +64,14 @@ class Nats(Server):
         return f"NATS {found[1]}"
 
     def empty(self) -> None:
-        self.restart_on_nothing()
+        if self.given:
+            asyncio.run(self._delete_streams())
+        else:
+            self.restart_on_nothing()
+
+    async def _delete_streams(self) -> None:
+        client = await nats.connect(self.address)
+        jetstream = client.jetstream()
+        for stream in await jetstream.streams_info():
+            await jetstream.delete_stream(stream.config.name or "")
+        await client.close()

@@ -21,6 +21,7 @@ class Rabbitmq(Server):
 
     key = "rabbitmq"
     management = 15672
+    beside = f", with its management plugin at port {management}"
 
     @classmethod
     def on_machine(cls) -> bool:

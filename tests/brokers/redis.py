@@ -11,10 +11,9 @@ from tests.brokers.versions import printed_by
 
 
 class Redis(Server):
-    """Redis 8 or later. `append_only=False` is what a server has by default."""
+    """Redis 8 or later."""
 
     key = "redis"
-    append_only = True
 
     @classmethod
     def on_machine(cls) -> bool:
@@ -33,7 +32,7 @@ class Redis(Server):
             "redis-server",
             *("--bind", "127.0.0.1", "--port", str(self.port_number)),
             *("--dir", str(self.data), "--save", "", "--daemonize", "no"),
-            *("--appendonly", "yes" if self.append_only else "no", "--appendfsync", "everysec"),
+            *("--appendonly", "yes", "--appendfsync", "everysec"),
         )
 
     def ready(self) -> bool:

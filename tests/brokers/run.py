@@ -42,8 +42,9 @@ def main() -> None:
                     print(f"{key:11} not up: {error}", flush=True)
                     continue
                 up += 1
-                variable = server.broker.variable
-                print(f"{key:11} {server.version():18} {variable}={server.address}", flush=True)
+                address = f"{server.broker.variable}={server.address}"
+                given = f" ({server.source.name}: not ours to stop)" if server.given else ""
+                print(f"{key:11} {server.version():18} {address}{given}", flush=True)
             if not up:
                 sys.exit("No broker is up.")
             print("Ctrl-C stops all and removes what they stored.", flush=True)

@@ -123,14 +123,14 @@ class _Process(Executor):
             tree = [wrapper, *wrapper.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
-        return [one for one in tree if _name(one) != "bwrap"]
+        return [one for one in tree if _is_server(one)]
 
 
-def _name(process: psutil.Process) -> str:
+def _is_server(process: psutil.Process) -> bool:
     try:
-        return str(process.name())
+        return bool(process.name() != "bwrap")
     except psutil.NoSuchProcess:
-        return "bwrap"
+        return False
 
 
 class Server(ABC):
@@ -138,6 +138,8 @@ class Server(ABC):
 
     key: ClassVar[str]
     stop_signal: ClassVar[int] = signal.SIGTERM
+    #: What has to answer beside a server that is given by its address.
+    beside: ClassVar[str] = ""
 
     def __init__(
         self, source: Source, *, default_ports: bool = False, given: str | None = None
@@ -149,8 +151,7 @@ class Server(ABC):
         self.data = Path(tempfile.mkdtemp(prefix=f"{self.key}-", dir=work_root()))
         self._process: _Process | None = None
         if given:
-            parts = urlsplit(given if "://" in given else f"//{given}")
-            self.host, self.port_number = parts.hostname or self.host, parts.port or 0
+            self.host, self.port_number = self._given_place(given)
         else:
             self.prepare()
 
@@ -216,7 +217,21 @@ class Server(ABC):
         return self.data / "server.log"
 
     def port(self, default: int) -> int:
-        return default if self.default_ports else free_port()
+        """Return a free port, or the default one, which another program must not have."""
+        if not self.default_ports:
+            return free_port()
+        if answers(self.host, default):
+            raise RuntimeError(f"port {default} is taken: end the program that listens there")
+        return default
+
+    def _given_place(self, address: str) -> tuple[str, int]:
+        """Return the host and the port of an address, or of the first in a list of them."""
+        first, default = address.split(",")[0], self.broker.default_address or ""
+        parts, usual = (urlsplit(one if "://" in one else f"//{one}") for one in (first, default))
+        try:
+            return parts.hostname or self.host, parts.port or usual.port or 0
+        except ValueError as error:
+            raise NotFoundError(f"{self.broker.variable} is {address}: {error}") from None
 
     def start(self) -> None:
         """Start the server, on the data that is there; return when it answers."""
@@ -224,12 +239,7 @@ class Server(ABC):
             if not self.ready():
                 raise NotFoundError(
                     f"{self.broker.variable} is {self.given}, but no {self.broker.label} answers "
-                    "there: start it, or unset the variable"
-                )
-            if os.environ.get("ERASE") != "yes":
-                raise NotFoundError(
-                    f"{self.broker.variable} is set, and the tests would erase everything on that "
-                    "server: set ERASE=yes to agree, or unset the variable"
+                    f"there{self.beside}: start it, or unset the variable"
                 )
             return
         assert self._process is None, f"{self.key} is running already"
@@ -303,12 +313,16 @@ class Server(ABC):
 
     def reset(self) -> None:
         """Bring the server back, running and empty, whatever a test did to it."""
-        if self.running:
-            self.empty()
-        else:
-            self.kill()
+        if not self.running:
+            if not self.given:
+                self.kill()
             self.start()
-            self.empty()
+        if self.given and os.environ.get("ERASE") != "yes":
+            raise NotFoundError(
+                f"{self.broker.variable} is set, and the tests would erase everything on that "
+                "server: set ERASE=yes to agree, or unset the variable"
+            )
+        self.empty()
 
     def restart_on_nothing(self) -> None:
         """Start again without the old data: the way to empty a server that starts at once."""
