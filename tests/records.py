@@ -121,7 +121,7 @@ class Record:
                 "client": of_clients[broker.key],
             }
             for broker in BROKERS
-            if servers.get(broker.key, "-") != "-"
+            if broker.key in servers
         }
 
 

@@ -28,9 +28,11 @@ class Report:
         if not isinstance(key, str) or (report.when != "call" and report.passed):
             return
         self.outcomes[key][report.outcome] += 1
-        self.servers.setdefault(key, str(properties.get("server", "in the test's own process")))
+        if key == "minibroker":
+            self.servers[key] = "in the test's own process"
+        elif "server" in properties:
+            self.servers[key] = str(properties["server"])
         if report.skipped and isinstance(report.longrepr, tuple):
-            self.servers[key] = "-"
             self.reasons[key].add(report.longrepr[2].removeprefix("Skipped: "))
         if report.when == "call":
             self.record.note(properties, passed=report.passed)
@@ -39,11 +41,11 @@ class Report:
         if session.config.option.collectonly:
             return
         self.problems, self.notices = self.record.settle(self.servers)
-        if self.required and self.outcomes:
+        if self.required and self.outcomes and self._whole_run(session):
             self.problems += [
-                f"{broker.label}: no test ran, and BROKERS=required"
+                f"{broker.label}: no test passed, and BROKERS=required"
                 for broker in BROKERS
-                if self._whole_run(session) and not self.outcomes[broker.key]["passed"]
+                if not self.outcomes[broker.key]["passed"]
             ]
         if self.problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
