@@ -68,8 +68,8 @@ class Case:
         found = text.count(line)
         if found != 1:
             raise LookupError(
-                f"{self.original.relative_to(ROOT)} has {found} times, and should have once, "
-                f"the text that carries the claim: {line!r}"
+                f"{self.original.relative_to(ROOT)} has {found} times, and must have once, the "
+                f"text that carries the claim: {line!r}. Put it back, or correct it in the claim."
             )
         if not self.without:
             return text

@@ -121,6 +121,8 @@ async def main() -> None:
                 home.pauses[command["actor"]].set()
             else:
                 loop.call_soon_threadsafe(commands.put_nowait, command)
+        for pause in home.pauses.values():
+            pause.set()  # whoever gave the commands is gone: the loop must see its end
         loop.call_soon_threadsafe(commands.put_nowait, None)
 
     threading.Thread(target=read, daemon=True).start()
