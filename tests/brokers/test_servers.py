@@ -14,7 +14,7 @@ import redis
 
 from tests.brokers import SERVERS, NotFoundError, NotOursError, Server, make
 from tests.brokers.redis import Redis
-from tests.brokers.server import ADDRESS, MACHINE, RUN, Source, wait_until
+from tests.brokers.server import ADDRESS, MACHINE, RUN, Source, newer, wait_until
 from tests.snippets.running import clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -50,8 +50,10 @@ def test_version_is_one_the_handbook_teaches(key: str, server: Server) -> None:
         "mqtt": (2, 0, 20),
         "postgresql": (17,),
     }[key]
-    numbers = server.version().split()[-1].split(".")
-    assert tuple(map(int, numbers[: len(minimum)])) >= minimum
+    version = server.version()
+    if server.given and not newer(version.split()[-1], (1,)):
+        pytest.skip(f"{version} does not say its version to a client")
+    assert newer(version.split()[-1], minimum)
 
 
 def test_a_server_that_dies_while_starting_shows_the_end_of_its_log() -> None:
