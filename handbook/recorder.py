@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from minibroker import Event, Message
 
 SNIPPETS = Path(__file__).parents[1] / "snippets"
-Column = tuple[str, str]  # what it is ("publisher", "lane", "consumer"), and its name
+Column = tuple[str, str]  # what it is ("producer", "lane", "consumer"), and its name
 EXCHANGE = ("lane", "exchange")
 
 
@@ -85,10 +85,11 @@ def sequence_diagram(happened: Sequence[Event | str], title: str) -> str:
 
 
 class _Picture:
-    """A picture in the making. Its columns are publishers, then lanes with their consumers.
+    """A picture in the making. Its columns are producers, then lanes with their consumers.
 
     A queue that is fed by one routing key is drawn in that key's lane, so that a channel and its
     subscribers' queues are one lane. Any other queue, and each log, has a lane of its own.
+    A producer whose messages go to queues that others bound is called a publisher.
     """
 
     def __init__(self, events: Sequence[Event]) -> None:
@@ -145,15 +146,17 @@ class _Picture:
         return "\n    ".join(lines) + "\n"
 
     def _published(self, message: Message) -> None:
-        publisher, lanes = self._publisher(message), self._targets(message)
+        queues, lanes = self._queues.get(message.id, []), self._targets(message)
+        bound = any(queue != message.routing_key for queue in queues)
+        producer = self._producer(message, "publisher" if bound else "producer")
         if len(lanes) > 1:
             text = f"{message.routing_key}: {message.body}"
-            self._arrow(publisher, "->>", self._column(EXCHANGE), text)
+            self._arrow(producer, "->>", self._column(EXCHANGE), text)
         elif lanes:
-            self._arrow(publisher, "->>", self._column(lanes[0]), message.body)
-            self._copied(self._queues[message.id], lanes[0])
+            self._arrow(producer, "->>", self._column(lanes[0]), message.body)
+            self._copied(queues, lanes[0])
         else:
-            self._arrow(publisher, "-x", self._column(EXCHANGE), message.body)
+            self._arrow(producer, "-x", self._column(EXCHANGE), message.body)
 
     def _copied(self, queues: list[str], lane: Column) -> None:
         if len(queues) > 1 and queues != self._copied_to:
@@ -192,7 +195,7 @@ class _Picture:
         text = f"{event.message.id}: {event.message.body}"
         match event.kind:
             case "appended":
-                self._arrow(self._publisher(event.message), "->>", lane, text)
+                self._arrow(self._producer(event.message, "producer"), "->>", lane, text)
             case "read":
                 self._arrow(lane, "->>", self._consumer(event.client, lane), text)
             case "committed":
@@ -211,11 +214,11 @@ class _Picture:
     def _lane(self, place: str) -> Column:
         return self._column(self._lane_of(place))
 
-    def _publisher(self, message: Message) -> Column:
-        column = "publisher", message.headers.get("publisher", "publisher")
+    def _producer(self, message: Message, unnamed: str) -> Column:
+        column = "producer", message.headers.get("publisher", unnamed)
         if column not in self._columns:
-            publishers = [kind for kind, _ in self._columns].count("publisher")
-            self._columns.insert(publishers, column)
+            producers = [kind for kind, _ in self._columns].count("producer")
+            self._columns.insert(producers, column)
         return column
 
     def _consumer(self, name: str, lane: Column) -> Column:

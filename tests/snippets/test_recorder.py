@@ -117,6 +117,12 @@ def test_queues_with_several_keys_are_drawn_behind_an_exchange() -> None:
     ]
 
 
+@pytest.mark.parametrize(("queue", "name"), [("transcode", "producer"), ("audit", "publisher")])
+def test_unnamed_producer_is_a_publisher_where_queues_are_bound(queue: str, name: str) -> None:
+    events = [Event("published", "transcode", "", CAT), Event("routed", queue, "", CAT)]
+    assert f"participant p0 as {name}" in sequence_diagram(events, "Title")
+
+
 def test_unroutable_message_ends_at_the_exchange() -> None:
     assert lines(Event("published", "nobody", "", CAT), Event("unroutable", "nobody", "", CAT)) == [
         "p0-xp1: cat.mp4",
