@@ -15,8 +15,10 @@ help:
 	@echo "make site     the site into site/, with every warning an error"
 	@echo "make check    the quick checks: types, style, prose"
 	@echo "make brokers  every broker on its default port; Ctrl-C stops them (ONLY=\"redis nats\")"
+	@echo "make servers  fetch the servers, without starting them"
 	@echo "make record   rewrite outputs, pictures and docs/data from a run"
 	@echo "make lock     resolve the dependencies anew into requirements.txt"
+	@echo "make clean    remove what set-up put into this folder"
 
 # What Python needs. The interpreter is checked first, because pip's own words are not clear.
 .venv/ready: requirements.txt
@@ -30,7 +32,7 @@ help:
 # What the tests of the site need from npm.
 node_modules/ready: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "The tests of the site need npm: install Node.js 20 or newer."; exit 1; }
-	npm ci --silent --no-audit --no-fund
+	npm ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
 servers: .venv/ready

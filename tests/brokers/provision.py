@@ -12,11 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.brokers import debian
 
 POM = Path(__file__).with_name("kafka.xml")
+#: What set-up needs itself, and the packages with it; the folder's servers need `bwrap` to run.
 TOOLS = {"mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap", "mvn": "maven"}
 
 
@@ -26,15 +28,13 @@ def recipe() -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run(*command: str, quiet: bool = True) -> str:
-    """Run a command; when it fails, stop with the end of what it said."""
+def run(*command: str) -> str:
+    """Run a command and return what it said; when it fails, stop with the end of that."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if done.returncode:
         sys.exit(f"{command[0]} failed:\n{done.stdout[-3000:]}")
-    if not quiet:
-        print(done.stdout)
     return done.stdout
 
 
@@ -47,9 +47,9 @@ def as_root(*command: str) -> tuple[str, ...]:
     return sys.exit(f"needs root or sudo: {' '.join(command)}")
 
 
-def install_tools() -> None:
-    """Install the three programs that the set-up itself needs, where Debian's apt is there."""
-    missing = [package for tool, package in TOOLS.items() if not shutil.which(tool)]
+def install(tools: Iterable[str]) -> None:
+    """Install those of the programs that are missing, where Debian's apt is there."""
+    missing = [TOOLS[tool] for tool in tools if not shutil.which(tool)]
     if not missing:
         return
     by_hand = f"install {', '.join(missing)} (Debian's names), or set the brokers' addresses"
@@ -104,9 +104,10 @@ def main() -> None:
     stamp = root.with_name(root.name + ".recipe")
     with root.with_name(root.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == recipe() and root.exists():
+        built = stamp.exists() and stamp.read_text() == recipe() and root.exists()
+        install(["bwrap"] if built else TOOLS)
+        if built:
             return
-        install_tools()
         print(f"building the folder of servers in {root}: one to three minutes, once")
         unfinished = root.with_name(root.name + ".unfinished")
         stamp.unlink(missing_ok=True)
