@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_examples import CodeExample, EvalExample, find_examples, run_code
 
-DOCS = Path("docs")
+DOCS = Path(__file__).parents[2] / "docs"
 
 # On Python 3.11 the library's own shortened traceback ends the whole session; keep Python's.
 setattr(run_code, "create_example_traceback", lambda error, *_: error.__traceback__)  # noqa: B010
@@ -25,7 +25,9 @@ def test_inline_python(example: CodeExample, eval_example: EvalExample) -> None:
         eval_example.run_print_check(example)
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=str)
+@pytest.mark.parametrize(
+    "page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix()
+)
 def test_every_python_block_is_found(page: Path) -> None:
     # pytest-examples sees ``` fences whose first word is python, and no others.
     text = page.read_text()

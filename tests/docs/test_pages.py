@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import CLAIMS, VERSIONS, clients
+from tests.records import CLAIMS, ROOT, VERSIONS, clients
 from tests.snippets.running import all_snippets, broker_key, name
 
-DOCS = Path("docs")
+DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 DIRECTIVE = re.compile(r"^\s*::: (code|claims|file|recording) (\S+)", re.MULTILINE)
 
-each = pytest.mark.parametrize("page", PAGES, ids=str)
+each = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 
 
 def directives() -> set[tuple[str, str]]:
@@ -43,7 +43,7 @@ def test_every_pattern_has_its_page_its_claims_and_its_test() -> None:
         text = page.read_text()
         for directive in (f"::: code {topic}", f"::: claims {topic}", "::: recording"):
             assert directive in text, f"{page} has no `{directive}`"
-        assert Path("tests/patterns", f"test_{words}.py").exists()
+        assert (ROOT / "tests" / "patterns" / f"test_{words}.py").exists()
 
 
 @each
@@ -62,7 +62,7 @@ def test_every_claim_is_recorded_on_every_broker_of_its_pattern() -> None:
         keys = {broker_key(path) for path in all_snippets() if name(path).startswith(topic + "/")}
         for entry in entries:
             assert set(entry["brokers"]) == keys, f"{topic} {entry['id']}"
-            assert f"def {entry['id']}(" in Path(entry["test"]).read_text()
+            assert f"def {entry['id']}(" in (ROOT / entry["test"]).read_text()
 
 
 def test_recorded_clients_are_those_of_the_lock() -> None:
