@@ -41,11 +41,11 @@ async def main() -> None:
     print("time: no transcoder is running")
     await upload("cat.mp4")
     await upload("dog.txt")
-    print("upload has nothing more to do; a transcoder starts")
+    print("upload is done; a transcoder starts")
     await transcoder("transcoder 1")
     print(f"  {page('cat.mp4')}")
 
-    print("space: another program takes the transcoder's place")
+    print("space: another transcoder takes over")
     await upload("owl.mp4")
     await transcoder("transcoder 2")
     print(f"  {page('owl.mp4')}")

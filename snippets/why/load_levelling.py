@@ -28,7 +28,8 @@ async def burst() -> None:
     broker = Broker()
     broker.declare(QUEUE)
     refused, waits = 0, list[int]()
-    print("tick  uploads    called: refused  queued: waiting")
+    print(f"{'':15}  called:  queued:")
+    print("tick  uploads    refused  waiting")
     for tick, uploads in enumerate(ARRIVALS, start=1):
         no_room = max(0, uploads - PACE)  # a call finds the worker busy
         refused += no_room
@@ -36,7 +37,7 @@ async def burst() -> None:
             broker.publish(QUEUE, "video", tick=str(tick))
         waits += work(broker, tick)
         waiting = "=" * len(broker.find(QUEUE).ready)
-        print(f"{tick:4}  {'=' * uploads:9}  {no_room:15}  {waiting}".rstrip())
+        print(f"{tick:4}  {'=' * uploads:9}  {no_room:7}  {waiting}".rstrip())
     print(f"called: {sum(ARRIVALS) - refused} done, {refused} refused")
     print(f"queued: {len(waits)} done, longest wait {max(waits)} ticks")
 
