@@ -13,7 +13,11 @@ from handbook.diagrams import described, render
 from handbook.recorder import sequence_diagram
 from tests.snippets.running import ROOT, SNIPPETS, all_snippets, name
 
-RECORDED = [path for path in all_snippets() if path.stem == "on_minibroker"]
+RECORDED = [
+    path
+    for path in all_snippets()
+    if path.stem == "on_minibroker" or path.with_suffix(".mmd").exists()
+]
 
 
 def record(snippet: Path, out: Path) -> subprocess.CompletedProcess[str]:
