@@ -2,7 +2,7 @@
 
 `claim` turns a test into two a broker. The first runs on the snippet as the page shows it. The
 second runs on a copy in which the text that carries the claim is replaced, and passes only if
-the test then fails by an assertion of its own.
+the test then fails by an assertion of its own, and not because the change makes no sense.
 """
 
 from __future__ import annotations
@@ -107,21 +107,23 @@ def claim(sentence: str, **proofs: Proof) -> Callable[[Callable[[Stage], None]],
                     },
                 )
             )
-            if not case.without:
-                test(stage)
-                return
+            __tracebackhide__ = True
             try:
                 test(stage)
             except AssertionError as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                if Path(where.filename) == file:
+                if case.without and Path(where.filename) == file:
+                    stage.refuse_nonsense()
                     return
+                promised = sentence if case.proof.holds else case.proof.says
+                error.add_note(f"{case.original.relative_to(ROOT)} does not keep: {promised}")
                 raise
-            pytest.fail(
-                f"{case.original.name} without {case.proof.line!r} still passes: "
-                "the test does not prove the claim",
-                pytrace=False,
-            )
+            if case.without:
+                pytest.fail(
+                    f"{case.original.name} without {case.proof.line!r} still passes: "
+                    "the test does not prove the claim",
+                    pytrace=False,
+                )
 
         del proven.__wrapped__  # pytest would ask for its parameters
         return proven

@@ -33,6 +33,10 @@ WARM_UP = "warm-up"
 CALL_SECONDS = 60
 
 
+#: What Python raises where a changed snippet makes no sense.
+NONSENSE = ("AttributeError", "ImportError", "NameError", "TypeError", "UnboundLocalError")
+
+
 class SnippetError(Exception):
     """A snippet's function failed where the test did not ask it to."""
 
@@ -184,6 +188,14 @@ class Stage:
             process.ask_to_end()
         for process in self._processes:
             process.end()
+
+    def refuse_nonsense(self) -> None:
+        """Raise `SnippetError` if a changed snippet did not even run as it stands."""
+        for event in (event for process in self._processes for event in process.events):
+            if str(event.get("error", "")).startswith(NONSENSE):
+                raise SnippetError(
+                    f"the change makes no sense, so it proves nothing: {event['error']}"
+                )
 
     def kill_processes(self) -> None:
         """End every actor by SIGKILL; the minibroker, which lives among them, ends too."""

@@ -1,0 +1,41 @@
+"""The machinery of claims: what it takes for a failure, and what it says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.patterns.claims import Case, holds
+from tests.patterns.stage import SNIPPETS, SnippetError, Stage
+
+
+def case(line: str, instead: str) -> Case:
+    """Return the work queue on the minibroker, with `instead` in the place of `line`."""
+    return Case("minibroker", "patterns/work_queue", holds(line, instead), without=True)
+
+
+def test_a_change_that_makes_no_sense_proves_nothing(tmp_path: Path) -> None:
+    snippet = tmp_path / "changed.py"
+    snippet.write_text(case("delivery.ack()", "delivery.nonsense()").text())
+    shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
+    with Stage("minibroker", snippet, None) as stage:
+        stage.call("declare")
+        stage.call("submit", tasks=["transcode cat.mp4"])
+        stage.refuse_nonsense()
+        worker = stage.spawn("work", worker="A")
+        assert stage.happens(lambda: bool(worker.error), worker)
+        with pytest.raises(SnippetError, match="makes no sense.*AttributeError"):
+            stage.refuse_nonsense()
+
+
+@pytest.mark.parametrize(("line", "times"), [("nack()", 0), ("asyncio", 3)])
+def test_the_carrying_text_is_in_the_snippet_once(line: str, times: int) -> None:
+    with pytest.raises(LookupError, match=rf"on_minibroker\.py has {times} times"):
+        case(line, "pass").text()
+
+
+def test_a_change_has_to_be_python() -> None:
+    with pytest.raises(SyntaxError):
+        case("delivery.ack()", "delivery.ack(").text()
