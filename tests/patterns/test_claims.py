@@ -26,7 +26,7 @@ def test_a_change_that_makes_no_sense_proves_nothing(tmp_path: Path) -> None:
         stage.refuse_nonsense()
         worker = stage.spawn("work", worker="A")
         assert stage.happens(lambda: bool(worker.error), worker)
-        with pytest.raises(SnippetError, match="makes no sense.*AttributeError"):
+        with pytest.raises(SnippetError, match=r"makes no sense.*AttributeError"):
             stage.refuse_nonsense()
 
 
