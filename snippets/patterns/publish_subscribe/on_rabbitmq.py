@@ -58,6 +58,13 @@ async def receive(
     async with await connect(URL) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=1)  # one by one, in order
+        # Without this, aio-pika waits for ever once the server has cancelled
+        # its consumer: the queue is deleted, or (4.3) a event took too long.
+        ends: list[asyncio.Task[None]] = []
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(
+            lambda _: ends.append(asyncio.create_task(connection.close()))
+        )
         queue = await _queue(channel, subscriber)
         done = 0
         async with queue.iterator() as messages:
@@ -68,7 +75,7 @@ async def receive(
                     await messages.close()  # or the ack brings another event
                 await message.ack()
         if done != limit:  # the iterator ends quietly with its connection
-            raise ConnectionError("RabbitMQ closed the connection")
+            raise ConnectionError("RabbitMQ sends nothing any more")
 
 
 async def main() -> None:

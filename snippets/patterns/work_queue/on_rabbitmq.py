@@ -48,6 +48,13 @@ async def work(
     async with await connect(URL) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=prefetch)
+        # Without this, aio-pika waits for ever once the server has cancelled
+        # its consumer: the queue is deleted, or (4.3) a task took too long.
+        ends: list[asyncio.Task[None]] = []
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(
+            lambda _: ends.append(asyncio.create_task(connection.close()))
+        )
         queue = await channel.get_queue(QUEUE)
         done = 0
         async with queue.iterator(consumer_tag=worker) as messages:
@@ -60,7 +67,7 @@ async def work(
                     await messages.close()  # or the ack brings another task
                 await message.ack()
         if done != limit:  # the iterator ends quietly with its connection
-            raise ConnectionError("RabbitMQ closed the connection")
+            raise ConnectionError("RabbitMQ sends nothing any more")
 
 
 async def main() -> None:
