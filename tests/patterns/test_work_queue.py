@@ -100,7 +100,7 @@ def test_a_killed_workers_task_goes_to_another(stage: Stage) -> None:
     ),
     kafka=differs("Kafka counts no deliveries; it knows only how far the group has come."),
     nats=holds("delivery = message.metadata.num_delivered", "delivery = 1"),
-    redis=holds('int(pending[0]["times_delivered"])', "1"),
+    redis=holds('int(mine[0]["times_delivered"])', "1"),
     mqtt=holds(
         "delivery = 2 if message.dup else 1",
         "delivery = 1",

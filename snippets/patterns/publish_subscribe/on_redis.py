@@ -46,8 +46,9 @@ async def receive(
     subscriber: str, handle: Handler, limit: int | None = None
 ) -> None:
     # No time limit on answers: in Python 3.11 it can swallow a cancellation.
+    # No retries: ">" again would skip the event of an answer that got lost.
     async with Redis.from_url(
-        URL, decode_responses=True, socket_timeout=None
+        URL, decode_responses=True, socket_timeout=None, retry=None
     ) as redis:
         after = "0"  # first what it got but never acknowledged, then ">": new
         done = 0

@@ -62,17 +62,21 @@ async def work(
             try:
                 while held:
                     number, fields = held[0]
-                    pending = await redis.xpending_range(
-                        QUEUE, GROUP, min=number, max=number, count=1
-                    )
-                    if pending:  # else the lease ended and another did it
-                        delivery = int(pending[0]["times_delivered"])
+                    if delivery := await lease(redis, worker, number):
                         await handle(fields["task"], delivery)
                         await acknowledge(redis, number)
                         done += 1
                     del held[0]
             finally:
                 renewal.cancel()
+
+
+async def lease(redis: Redis, worker: str, number: str) -> int:
+    """Count the deliveries; 0 if the lease ended and another has the task."""
+    mine = await redis.xpending_range(
+        QUEUE, GROUP, min=number, max=number, count=1, consumername=worker
+    )
+    return int(mine[0]["times_delivered"]) if mine else 0
 
 
 async def acknowledge(redis: Redis, number: str) -> None:
@@ -93,9 +97,12 @@ async def renew(redis: Redis, worker: str, held: list[Any]) -> None:
     """Show that this worker lives, however long a task takes."""
     while True:
         await asyncio.sleep(LEASE / 1000 / 4)
-        if numbers := [number for number, _ in held]:
-            # Claiming its own resets the idle time; JUSTID does not count it.
-            await redis.xclaim(QUEUE, GROUP, worker, 0, numbers, justid=True)
+        for number, _ in list(held):
+            if await lease(redis, worker, number):  # take from nobody else
+                # This resets the idle time; JUSTID does not count a delivery.
+                await redis.xclaim(
+                    QUEUE, GROUP, worker, 0, [number], justid=True
+                )
 
 
 async def main() -> None:
