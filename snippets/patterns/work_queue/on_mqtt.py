@@ -102,6 +102,7 @@ async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
     async with connect(worker, prefetch) as (client, reports):
+        # Again: Mosquitto 2.0 restores a session without what it shares.
         client.subscribe(SHARED, qos=1)
         for _ in count() if limit is None else range(limit):
             message = await expect(MQTTMessage, reports)
