@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
+import functools
 import os
 import random
 import shutil
@@ -16,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -67,10 +69,30 @@ def work_root() -> Path:
     return root
 
 
+#: The ports of this process. The byte at each one's place in a file is locked for the others.
+_taken: set[int] = set()
+
+
+@functools.cache
+def _ports() -> IO[str]:
+    debian.cache().mkdir(parents=True, exist_ok=True)
+    return (debian.cache() / "ports.lock").open("w")
+
+
 def free_port() -> int:
-    """Return a loopback port that is free, from below the range of outgoing connections."""
+    """Return a loopback port that is free, from below the range of outgoing connections.
+
+    It is ours while this process lives: another run does not take it when the server is down.
+    """
     while True:
         port = random.randint(20_000, 30_000)
+        if port in _taken:
+            continue
+        try:
+            fcntl.lockf(_ports(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            continue
+        _taken.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
