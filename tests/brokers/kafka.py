@@ -125,6 +125,15 @@ class Kafka(Server):
         async with self._admin() as admin:
             return [name for name, _ in await admin.list_consumer_groups()]
 
+    def committed(self, group: str) -> list[tuple[int, str]]:
+        """Return all that the server keeps for a group: offsets, with a text of the client's."""
+        return asyncio.run(self._committed(group))
+
+    async def _committed(self, group: str) -> list[tuple[int, str]]:
+        async with self._admin() as admin:
+            found = await admin.list_consumer_group_offsets(group)
+            return [(place.offset, place.metadata) for place in found.values() if place.offset >= 0]
+
     async def _topics(self) -> list[str]:
         async with self._admin() as admin:
             return [name for name in await admin.list_topics() if not name.startswith("__")]

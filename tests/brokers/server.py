@@ -172,6 +172,7 @@ class Server(ABC):
         self.host = "127.0.0.1"
         self.data = Path(tempfile.mkdtemp(prefix=f"{self.key}-", dir=work_root()))
         self._process: _Process | None = None
+        self.starts = 0
         if given:
             self.host, self.port_number = self._given_place(given)
         else:
@@ -277,6 +278,7 @@ class Server(ABC):
             process.kill()
             raise
         self._process = process
+        self.starts += 1
 
     def stop(self) -> None:
         """Ask the server to end, as an operator would, and wait until it has."""

@@ -113,13 +113,14 @@ class Actor:
         ]
 
     @property
-    def all_taken(self) -> list[str]:
-        return self._said("taken")
+    def warmed_up(self) -> list[str]:
+        """Return the tasks of no interest that the handler was called with."""
+        return [item for item in self._said("taken") if item.startswith(WARM_UP)]
 
     @property
     def taken(self) -> list[str]:
         """Return what the handler was called with, in order."""
-        return [item for item in self.all_taken if not item.startswith(WARM_UP)]
+        return [item for item in self._said("taken") if not item.startswith(WARM_UP)]
 
     @property
     def deliveries(self) -> list[int | None]:
@@ -146,6 +147,10 @@ class Actor:
     @property
     def ended(self) -> bool:
         return self.returned or bool(self.error) or not self.process.alive
+
+    def release(self) -> None:
+        """Let a handler that holds its message finish it, and do all that follow."""
+        self.process.tell(do="release", actor=self.name)
 
     def go_on(self) -> None:
         """Let a publisher that stopped halfway continue."""
@@ -178,7 +183,10 @@ class Stage:
         self.seconds = seconds
         self.redelivery = REDELIVERY.get(key, AT_ONCE)
         self._processes: list[Process] = []
+        self._actors: list[Actor] = []
         self._names = (f"actor {number}" for number in itertools.count(1))
+        self._warm_ups = itertools.count(1)
+        self._starts = server.starts if server else 0
 
     def __enter__(self) -> Self:
         return self
@@ -190,12 +198,24 @@ class Stage:
             process.end()
 
     def refuse_nonsense(self) -> None:
-        """Raise `SnippetError` if a changed snippet did not even run as it stands."""
-        for event in (event for process in self._processes for event in process.events):
-            if str(event.get("error", "")).startswith(NONSENSE):
+        """Raise `SnippetError` if a changed snippet stumbled over its change.
+
+        An error is a proof only where the test ended the server, or told the handler to fail.
+        """
+        ended = self.server is not None and self.server.starts != self._starts
+        for actor in self._actors:
+            if actor.error and (actor.error.startswith(NONSENSE) or not ended):
                 raise SnippetError(
-                    f"the change makes no sense, so it proves nothing: {event['error']}"
+                    f"the change makes no sense, so it proves nothing: {actor.error}"
                 )
+
+    def replace(self, text: str, instead: str) -> None:
+        """Change the snippet's copy, before anybody acts: to show what another way would do."""
+        assert not self._processes
+        before = self.snippet.read_text()
+        if before.count(text) != 1:
+            raise LookupError(f"{self.snippet.name} must have once, and has not: {text!r}")
+        self.snippet.write_text(before.replace(text, instead))
 
     def kill_processes(self) -> None:
         """End every actor by SIGKILL; the minibroker, which lives among them, ends too."""
@@ -219,6 +239,8 @@ class Stage:
         each. "halfway" stops a publisher in the middle of its messages.
         """
         actor = Actor(next(self._names), self._home(), own_process=self.server is not None)
+        if mode != "fail":
+            self._actors.append(actor)
         actor.process.tell(
             do="spawn", actor=actor.name, function=function, mode=mode, arguments=arguments
         )
@@ -259,17 +281,18 @@ class Stage:
         No handler holds them, and `taken` and `done` leave them out. False when some worker never
         gets one.
         """
-        for number in range(10):
-            names = [f"{WARM_UP} {number}{half}" for half in "ab"]
+        before = {worker.name: len(worker.warmed_up) for worker in workers}
+        for _ in range(10):
+            names = [f"{WARM_UP} {next(self._warm_ups)}" for _ in "ab"]
             self.call("submit", tasks=names)
             wait_until(partial(_begun, workers, set(names)), "the workers to begin")
-            if all(worker.all_taken for worker in workers):
+            if all(len(worker.warmed_up) > before[worker.name] for worker in workers):
                 return True
         return False
 
 
 def _begun(workers: Iterable[Actor], names: set[str]) -> bool:
-    return names <= {item for worker in workers for item in worker.all_taken}
+    return names <= {item for worker in workers for item in worker.warmed_up}
 
 
 def everything(attribute: str, actors: Iterable[Actor]) -> list[str]:

@@ -69,7 +69,7 @@ def test_a_subscriber_who_was_away_misses_nothing(stage: Stage) -> None:
     stage.call("publish", events=EVENTS[2:])
     after = stage.spawn("receive", subscriber="notifier")
     assert stage.happens(lambda: len(after.done) >= 2, after)
-    assert before.done + after.done == EVENTS
+    assert stage.stays(lambda: before.done + after.done == EVENTS, stage.redelivery)
 
 
 @claim("A subscriber who hangs or fails does not hold up the others.", **OWN_CHANNEL)
@@ -84,16 +84,20 @@ def test_a_failed_subscriber_holds_up_nobody(stage: Stage) -> None:
     stage.call("publish", events=EVENTS[1:])
     assert stage.happens(lambda: len(healthy.done) >= len(EVENTS), healthy, hanging, failing)
     assert healthy.done == EVENTS
+    # Nor has it taken the events of the one that hung: on NATS, what waits too long comes again.
+    hanging.release()
+    assert stage.happens(lambda: set(EVENTS) <= set(hanging.done), hanging)
 
 
 @claim(
     "An event whose subscriber failed comes again, to that subscriber and to no other.",
     minibroker=holds(
-        "await handle(delivery.message.body)", "delivery.ack(); await handle(delivery.message.body)"
+        "await handle(delivery.message.body)",
+        "delivery.ack(); await handle(delivery.message.body); continue",
     ),
     rabbitmq=holds(
         "await handle(message.body.decode())",
-        "await message.ack(); await handle(message.body.decode())",
+        "await message.ack(); await handle(message.body.decode()); continue",
     ),
     kafka=holds(
         "await handle(record.value.decode())",
@@ -101,7 +105,7 @@ def test_a_failed_subscriber_holds_up_nobody(stage: Stage) -> None:
     ),
     nats=holds(
         "await handle(message.data.decode())",
-        "await message.ack_sync(); await handle(message.data.decode())",
+        "await message.ack_sync(); await handle(message.data.decode()); continue",
     ),
     redis=holds(
         'await handle(fields["event"])',

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from tests.brokers.kafka import Kafka
 from tests.brokers.rabbitmq import Rabbitmq
+from tests.brokers.server import wait_until
 from tests.patterns.claims import claim, differs, holds
 from tests.patterns.stage import Stage, everything
 
 TASKS = [
     f"transcode {name}.mp4" for name in ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen")
+]
+
+
+#: What makes the snippet for PostgreSQL count the deliveries of a task in its row.
+COUNTING = [
+    ("body text NOT NULL)", "body text NOT NULL, deliveries int DEFAULT 0)"),
+    (
+        "SELECT id, body FROM task ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED",
+        "UPDATE task SET deliveries = deliveries + 1 WHERE id = (\n"
+        "SELECT id FROM task ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)\n"
+        "RETURNING id, body, deliveries",
+    ),
+    ("db, (number, body) = held", "db, (number, body, delivery) = held"),
+    ("await handle(body, None)", "await handle(body, delivery)"),
 ]
 
 
@@ -27,6 +43,8 @@ def test_each_task_is_done_once(stage: Stage) -> None:
     assert stage.work_is_shared_by(*workers)
     stage.call("submit", tasks=TASKS)
     assert stage.happens(lambda: everything("done", workers) == TASKS, *workers)
+    # Who takes the next task has acknowledged the one before: no kill comes in between.
+    assert stage.work_is_shared_by(*workers)
     # Whatever was not acknowledged would come again to the next workers.
     for worker in workers:
         worker.kill()
@@ -39,11 +57,11 @@ def test_each_task_is_done_once(stage: Stage) -> None:
     "A task that a worker holds when it is killed goes to another worker.",
     minibroker=holds(
         "await handle(delivery.message.body, delivery.number)",
-        "delivery.ack(); await handle(delivery.message.body, delivery.number)",
+        "delivery.ack(); await handle(delivery.message.body, delivery.number); continue",
     ),
     rabbitmq=holds(
         "await handle(message.body.decode(), failed + 1)",
-        "await message.ack(); await handle(message.body.decode(), failed + 1)",
+        "await message.ack(); await handle(message.body.decode(), failed + 1); continue",
     ),
     kafka=holds(
         "await handle(record.value.decode(), None)",
@@ -52,7 +70,8 @@ def test_each_task_is_done_once(stage: Stage) -> None:
     ),
     nats=holds(
         "await handle(message.data.decode(), delivery)",
-        "await message.ack(); await handle(message.data.decode(), delivery)",
+        "await message.ack(); await handle(message.data.decode(), delivery);"
+        " held.remove(message); continue",
     ),
     redis=holds(
         "start, held, _ = await redis.xautoclaim(\n"
@@ -83,6 +102,7 @@ def test_a_killed_workers_task_goes_to_another(stage: Stage) -> None:
     killed.kill()
     other = stage.spawn("work", worker="B")
     if stage.holds:
+        wait_until(lambda: len({*other.done} - {held}) == len(TASKS) - 1, "B to do the rest")
         assert stage.happens(lambda: held in other.done, other)
         return
     assert stage.happens(lambda: bool(other.done), other)
@@ -109,6 +129,9 @@ def test_a_killed_workers_task_goes_to_another(stage: Stage) -> None:
     postgresql=differs("A crash rolls back its transaction, and a counter with it."),
 )
 def test_a_redelivery_says_so(stage: Stage) -> None:
+    if stage.key == "postgresql":
+        for text, counting in COUNTING:
+            stage.replace(text, counting)
     stage.call("declare")
     stage.call("submit", tasks=TASKS[:1])
     if stage.key == "mqtt":
@@ -119,8 +142,17 @@ def test_a_redelivery_says_so(stage: Stage) -> None:
     first.kill()
     second = stage.spawn("work", worker="A")
     assert stage.happens(lambda: held in second.done, second)
-    assert first.deliveries == [1 if stage.holds else None]
-    assert second.deliveries[second.taken.index(held)] == (2 if stage.holds else None)
+    again = second.deliveries[second.taken.index(held)]
+    if stage.key == "kafka":
+        assert first.deliveries == [None]
+        assert again is None
+        server = stage.server
+        assert isinstance(server, Kafka)
+        # Two deliveries, one task: all that is kept is the place behind it.
+        assert stage.happens(lambda: server.committed("transcoders") == [(1, "")], second)
+        return
+    assert first.deliveries == [1]
+    assert again == (2 if stage.holds else 1)
 
 
 @claim(
@@ -137,8 +169,8 @@ def test_a_redelivery_says_so(stage: Stage) -> None:
     nats=holds("batch = min(prefetch, limit - done) if limit else prefetch", "batch = 100"),
     redis=holds("count = min(prefetch, limit - done) if limit else prefetch", "count = 100"),
     mqtt=differs(
-        "The limit bounds what is on the way, but Mosquitto deals the tasks out in turn, and a busy"
-        " worker's share waits in its session.",
+        "Mosquitto deals the tasks out in turn, whatever the limit: a busy worker's share waits in"
+        " its session.",
         '"$share/workers/transcode"',
         '"transcode"',
     ),
@@ -178,8 +210,7 @@ def test_a_busy_worker_holds_no_more_than_its_prefetch(stage: Stage) -> None:
         " nothing.",
     ),
     mqtt=differs(
-        "After a clean stop it is there; after a kill everything since the last save is lost, and"
-        " by default Mosquitto saves every 30 minutes.",
+        "After a clean stop it is there; after a kill everything since the last save is lost.",
         "client.publish(TOPIC, task, qos=1)",
         "client.publish(TOPIC, task, qos=0)",
     ),
@@ -193,7 +224,8 @@ def test_confirmed_tasks_survive_the_broker(stage: Stage) -> None:
         stage.kill_processes()
         stage.call("declare")
         worker = stage.spawn("work", worker="A")
-        assert stage.stays(lambda: not worker.taken, 0.5)
+        assert stage.work_is_shared_by(worker)
+        assert not worker.taken
         return
     if stage.key == "mqtt":
         assert stage.server
@@ -206,8 +238,13 @@ def test_confirmed_tasks_survive_the_broker(stage: Stage) -> None:
         stage.call("submit", tasks=second)
         stage.server.kill()
         stage.server.start()
+        # Mosquitto keeps the sessions, but not what they share: without this, submit() raises
+        # until the workers have subscribed again.
+        stage.call("declare")
         workers = [stage.spawn("work", worker=name) for name in "AB"]
-        assert stage.stays(lambda: not set(second) & set(everything("taken", workers)), 1)
+        # A session hands out in order: what comes now comes after all that was there.
+        assert stage.work_is_shared_by(*workers)
+        assert not set(second) & set(everything("taken", workers))
         return
     server = stage.server
     assert server
