@@ -1,0 +1,46 @@
+"""Workers end with an error, and do not wait for ever, when they will get nothing any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import Server
+from tests.brokers.rabbitmq import Rabbitmq
+from tests.brokers.server import wait_until
+from tests.patterns.stage import Stage
+from tests.snippets.running import SNIPPETS
+
+
+@pytest.mark.broker("rabbitmq")
+@pytest.mark.parametrize(
+    ("topic", "declare", "work", "queue"),
+    [
+        ("work_queue", ("declare", {}), ("work", {"worker": "A"}), "transcode"),
+        (
+            "publish_subscribe",
+            ("subscribe", {"subscriber": "notifier"}),
+            ("receive", {"subscriber": "notifier"}),
+            "videos.notifier",
+        ),
+    ],
+    ids=["work-queue", "publish-subscribe"],
+)
+def test_rabbitmq_worker_whose_consumer_was_cancelled(
+    topic: str,
+    declare: tuple[str, dict[str, str]],
+    work: tuple[str, dict[str, str]],
+    queue: str,
+    server: Server,
+    tmp_path: Path,
+) -> None:
+    assert isinstance(server, Rabbitmq)
+    snippet = tmp_path / "on_rabbitmq.py"
+    snippet.write_text((SNIPPETS / "patterns" / topic / "on_rabbitmq.py").read_text())
+    with Stage("rabbitmq", snippet, server) as stage:
+        stage.call(declare[0], **declare[1])
+        worker = stage.spawn(work[0], **work[1])
+        wait_until(lambda: bool(server.ask("consumers")), "the worker to consume")
+        server.ask(f"queues/%2F/{queue}", "DELETE")
+        assert stage.happens(lambda: "ConnectionError" in worker.error, worker)
