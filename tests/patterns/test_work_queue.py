@@ -112,6 +112,48 @@ def test_a_killed_workers_task_goes_to_another(stage: Stage) -> None:
 
 
 @claim(
+    "While a worker is busy with a task, however long, no other worker gets it.",
+    minibroker=holds(
+        "await handle(delivery.message.body, delivery.number)\n            delivery.ack()",
+        "consumer.prefetch = 0\n            delivery.nack()\n"
+        "            await handle(delivery.message.body, delivery.number)",
+    ),
+    rabbitmq=holds(
+        "await handle(message.body.decode(), failed + 1)",
+        "await message.nack(); await messages.close();"
+        " await handle(message.body.decode(), failed + 1); return",
+    ),
+    kafka=holds(
+        "async with busy:",
+        "if True:",
+        says="A worker that joins gets nothing at all until the task is done.",
+    ),
+    nats=holds("await message.in_progress()", "pass", says="Because the worker renews its lease."),
+    redis=holds(
+        "await redis.xclaim(\n"
+        "                    QUEUE, GROUP, worker, 0, [number], justid=True\n"
+        "                )",
+        "pass",
+        says="Because the worker renews its lease.",
+    ),
+    mqtt=holds('"$share/workers/transcode"', '"transcode"'),
+    postgresql=holds("LIMIT 1 FOR UPDATE SKIP LOCKED", "LIMIT 1"),
+)
+def test_a_long_task_stays_with_its_worker(stage: Stage) -> None:
+    stage.call("declare")
+    stage.call("submit", tasks=TASKS)
+    busy = stage.spawn("work", worker="A", mode="hold")
+    assert stage.happens(lambda: bool(busy.taken), busy)
+    held = busy.taken[0]
+    other = stage.spawn("work", worker="B")
+    if stage.key == "kafka":
+        assert stage.stays(lambda: not other.taken, stage.redelivery)
+        return
+    assert stage.happens(lambda: bool(other.done), other)
+    assert stage.stays(lambda: held not in other.taken, stage.redelivery)
+
+
+@claim(
     "The second delivery of a task says that it is the second.",
     minibroker=holds("delivery.message.body, delivery.number", "delivery.message.body, 1"),
     rabbitmq=holds(

@@ -6,6 +6,7 @@
 
 import asyncio
 import os
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain, cycle
 
@@ -22,7 +23,8 @@ LONGEST_TASK = 300_000  # ms; a slower worker is thought stuck and replaced
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
 
 Handler = Callable[[str, int | None], Awaitable[None]]
-turns = cycle(range(PARTITIONS))
+# It begins anywhere: short programs would otherwise all fill partition 0.
+turns = cycle(random.sample(range(PARTITIONS), PARTITIONS))
 
 
 async def declare() -> None:

@@ -57,6 +57,9 @@ async def connect(
     properties = Properties(PacketTypes.CONNECT)
     properties.SessionExpiryInterval = SESSION_SECONDS if client_id else 0
     properties.ReceiveMaximum = prefetch
+    client.username_pw_set(URL.username, URL.password)
+    if URL.scheme == "mqtts":
+        client.tls_set()
     host, port = URL.hostname or "localhost", URL.port or 1883
     await asyncio.to_thread(
         lambda: client.connect(

@@ -21,7 +21,8 @@ Handler = Callable[[str, int | None], Awaitable[None]]
 
 
 async def declare() -> None:
-    async with await nats.connect(URL) as connection:
+    # The client would try for 2 minutes before it says that it can't.
+    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
         jetstream = connection.jetstream()
         await jetstream.add_stream(
             name=QUEUE,
@@ -39,7 +40,7 @@ async def declare() -> None:
 
 
 async def submit(tasks: Sequence[str]) -> None:
-    async with await nats.connect(URL) as connection:
+    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
         jetstream = connection.jetstream()
         for task in tasks:  # connection.publish() would not wait for an answer
             await jetstream.publish(QUEUE, task.encode())
