@@ -8,7 +8,9 @@ import markdown
 import pytest
 
 from handbook import page
-from handbook.glossary import GlossaryExtension, Term, terms
+from handbook.directives import rosetta
+from handbook.directives.project import Project
+from handbook.glossary import GlossaryError, GlossaryExtension, Term, terms
 
 TERMS = """# Terms
 
@@ -23,6 +25,8 @@ Where messages wait. *Each* goes to [one](#x) consumer.
 ### Policy
 
 A rule.
+
+*RabbitMQ:* policy · *NATS:* `rule`, a stream's
 
 ### Stream
 
@@ -55,7 +59,7 @@ def test_the_entries_of_the_page_of_terms(glossary: Path) -> None:
             ("queue", "work list"),
             "Where messages wait. Each goes to one consumer.",
         ),
-        Term("Policy", (), "A rule."),
+        Term("Policy", (), "A rule.", (("RabbitMQ", "policy"), ("NATS", "`rule`, a stream's"))),
         Term("Stream", (), "A log."),
         Term("Event", (), "News."),
     ]
@@ -98,3 +102,36 @@ def test_an_entry_does_not_refer_to_itself(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("name", ["Redis Streams", "the event loop"])
 def test_a_word_inside_another_name_is_no_term(name: str) -> None:
     assert rendered(name) == f"<p>{name}</p>"
+
+
+def test_a_broker_s_own_names_are_not_marked_on_the_page_of_terms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "*NATS:* a stream · *Kafka:* a queue"
+    assert 'class="term"' in rendered(text)
+    monkeypatch.setattr(page, "current", page.Page("terms.md"))
+    html = rendered(text)
+    assert 'class="term"' not in html
+    assert '<p class="on-brokers">' in html
+
+
+def test_a_common_term_is_marked_once_on_a_page() -> None:
+    html = rendered("An event, a policy.\n\n## Next\n\nAn event, a policy.")
+    assert html.count("#event") == 1
+    assert html.count("#policy") == 2
+
+
+def test_each_page_begins_anew() -> None:
+    extension = markdown.Markdown(extensions=[GlossaryExtension()])
+    assert all("#event" in extension.reset().convert("An event.") for _ in range(2))
+
+
+def test_the_rosetta_stone_has_a_row_for_each_term_that_a_broker_names(glossary: Path) -> None:
+    project = Project(glossary, "", "")
+    html = rosetta.table(project, "NATS, RabbitMQ")
+    assert html.count('<th scope="row">') == 1
+    assert '<a href="#policy">Policy</a>' in html
+    assert "</span> <code>rule</code>, a stream&#x27;s</td>" in html
+    assert html.index("<code>rule") < html.index("> policy<")
+    with pytest.raises(GlossaryError, match="no name by 'Kafka'; it has names by: NATS, RabbitMQ"):
+        rosetta.table(project, "Kafka")
