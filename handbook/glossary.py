@@ -30,12 +30,12 @@ _ENTRY = re.compile(
 )
 _BROKER_NAME = re.compile(r"\*(?P<broker>[^*]+):\* (?P<name>.+?)(?= · \*|$)")
 OTHER_NAMES = {
-    "enterprise integration patterns",
     "event loop",
     "every log",
     "log line",
     "pull request",
     "redis pub/sub",
+    "the log said",
 }
 #: Terms that stand in nearly every section. A page marks each of them once, not in each section.
 COMMON = {
@@ -165,6 +165,8 @@ class GlossaryTreeprocessor(Treeprocessor):
             # In these lines a word has the broker's meaning, not the glossary's.
             element.set("class", "on-brokers")
             return
+        if element.tag == "em" and self._is_title(element):
+            return
         if element.tag in _UNTOUCHED or "snippet-facts" in element.get("class", ""):
             return
         children = list(element)
@@ -177,6 +179,11 @@ class GlossaryTreeprocessor(Treeprocessor):
                 element.insert(position + offset, link)
         for offset, link in enumerate(at_start):
             element.insert(offset, link)
+
+    def _is_title(self, element: Element) -> bool:
+        """Tell whether emphasised words are a title: several, with a capital, and not a term."""
+        words = " ".join("".join(element.itertext()).split())
+        return words[:1].isupper() and " " in words and words.lower() not in self.by_form
 
     def _split(self, text: str | None) -> tuple[str | None, list[Element]]:
         """Return what comes before the first link, and the links with what follows each."""

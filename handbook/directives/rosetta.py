@@ -10,7 +10,7 @@ from handbook.glossary import GlossaryError, Term, terms
 
 
 def table(project: Project, brokers: str) -> str:
-    """Return a table term by broker, with the terms for which one of them has a name."""
+    """Return a table term by broker, with the terms that can be compared."""
     shown = [each.strip() for each in brokers.split(",")]
     entries = terms(project.root)
     known = {broker for term in entries for broker, _ in term.on_brokers}
@@ -21,15 +21,17 @@ def table(project: Project, brokers: str) -> str:
                 + (", ".join(sorted(known)) or "none")
             )
     heads = "".join(f'<th scope="col">{escape(broker)}</th>' for broker in shown)
-    rows = "".join(
-        _row(term, shown)
-        for term in entries
-        if {broker for broker, _ in term.on_brokers} & {*shown}
-    )
+    rows = "".join(_row(term, shown) for term in entries if _comparable(term, shown))
     return (
         '<table class="rosetta"><thead>'
         f'<tr><th scope="col">Term</th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
     )
+
+
+def _comparable(term: Term, shown: list[str]) -> bool:
+    """Tell whether one of these brokers has a name for it, and it is not that broker's alone."""
+    names = {broker for broker, _ in term.on_brokers}
+    return len(names) > 1 and bool(names & {*shown})
 
 
 def _row(term: Term, shown: list[str]) -> str:
@@ -42,6 +44,9 @@ def _row(term: Term, shown: list[str]) -> str:
 def _cell(broker: str, name: str | None) -> str:
     if name is None:
         return '<td class="rosetta-none">&ndash;</td>'
-    typed = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(name))
+    # A narrow column breaks a name where a reader would: after `_` or before a capital.
+    text = re.sub(r"([_./])(?=\w)|(?<=[a-z])(?=[A-Z])", r"\1<wbr>", escape(name, quote=False))
+    typed = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
     # A card on a phone has no head of columns: there, each name says whose it is.
-    return f'<td><span class="rosetta-broker">{escape(broker)}</span> {typed}</td>'
+    label = f'<span class="rosetta-broker">{escape(broker)}</span>'
+    return f"<td>{label} <span>{typed}</span></td>"
