@@ -24,20 +24,54 @@ from handbook.brokers import BROKERS
 
 SOURCE = "terms.md"
 _ENTRY = re.compile(
-    r"^### (?P<name>[^\n]+)\n+(?:\*Also: (?P<also>[^*\n]+)\*\n+)?(?P<text>(?:[^#\s][^\n]*\n)+)",
+    r"^### (?P<name>[^\n]+)\n+(?:\*Also: (?P<also>[^*\n]+)\*\n+)?(?P<text>(?:[^#\s][^\n]*\n)+)"
+    r"(?:\n+(?P<brokers>\*[^*\n]+:\* [^\n]+)\n)?",
     re.M,
 )
-OTHER_NAMES = {"event loop", "redis pub/sub"}
+_BROKER_NAME = re.compile(r"\*(?P<broker>[^*]+):\* (?P<name>.+?)(?= · \*|$)")
+OTHER_NAMES = {
+    "event loop",
+    "every log",
+    "log line",
+    "pull request",
+    "redis pub/sub",
+    "the log said",
+}
+#: Terms that stand in nearly every section. A page marks each of them once, not in each section.
+COMMON = {
+    "client",
+    "component",
+    "consumer",
+    "delivery",
+    "event",
+    "log",
+    "message",
+    "message broker",
+    "producer",
+    "queue",
+    "task",
+    "topic",
+    "worker",
+}
 _UNTOUCHED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "summary", "label", "svg"}
+
+
+class GlossaryError(Exception):
+    """The glossary does not have what a page asks for."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """An entry of the glossary. `definition` is plain text."""
+    """An entry of the glossary.
+
+    `definition` is plain text. `on_brokers` are pairs of a broker and the Markdown of its own
+    name for the thing; the tooltip leaves them out.
+    """
 
     name: str
     also: tuple[str, ...]
     definition: str
+    on_brokers: tuple[tuple[str, str], ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -54,6 +88,10 @@ def terms(root: Path) -> list[Term]:
             name=_plain(entry["name"]),
             also=tuple(_plain(each) for each in (entry["also"] or "").split(",") if each.strip()),
             definition=_plain(entry["text"]),
+            on_brokers=tuple(
+                (each["broker"], each["name"])
+                for each in _BROKER_NAME.finditer(entry["brokers"] or "")
+            ),
         )
         for entry in _ENTRY.finditer(text)
     ]
@@ -63,6 +101,13 @@ def _plain(markdown: str) -> str:
     """Return the text without its Markdown."""
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", markdown)
     return " ".join(re.sub(r"[*`]", "", text).split())
+
+
+def _names_brokers(element: Element) -> bool:
+    """Tell whether a paragraph begins as the last line of an entry does: `*RabbitMQ:* queue`."""
+    if element.tag != "p" or not len(element) or (element.text or "").strip():
+        return False
+    return element[0].tag == "em" and (element[0].text or "").endswith(":")
 
 
 def _forms(name: str) -> Iterator[str]:
@@ -98,6 +143,7 @@ class GlossaryTreeprocessor(Treeprocessor):
         longest_first = sorted(names | set(self.by_form), key=len, reverse=True)
         alternatives = "|".join(re.escape(form).replace(r"\ ", r"\s+") for form in longest_first)
         self.pattern = re.compile(rf"(?<![\w-])(?:{alternatives})(?![\w-])", re.I)
+        self.common = {term.anchor for term in entries if term.name.lower() in COMMON}
         self.seen: set[str] = set()
         self.target = SOURCE
 
@@ -114,7 +160,13 @@ class GlossaryTreeprocessor(Treeprocessor):
             # An entry does not refer to itself, under none of its names.
             self.seen = {slugify("".join(element.itertext()), "-")}
         elif element.tag in {"h1", "h2"}:
-            self.seen = set()
+            self.seen &= self.common
+        if page.current.path == SOURCE and _names_brokers(element):
+            # In these lines a word has the broker's meaning, not the glossary's.
+            element.set("class", "on-brokers")
+            return
+        if element.tag == "em" and self._is_title(element):
+            return
         if element.tag in _UNTOUCHED or "snippet-facts" in element.get("class", ""):
             return
         children = list(element)
@@ -127,6 +179,11 @@ class GlossaryTreeprocessor(Treeprocessor):
                 element.insert(position + offset, link)
         for offset, link in enumerate(at_start):
             element.insert(offset, link)
+
+    def _is_title(self, element: Element) -> bool:
+        """Tell whether emphasised words are a title: several, with a capital, and not a term."""
+        words = " ".join("".join(element.itertext()).split())
+        return words[:1].isupper() and " " in words and words.lower() not in self.by_form
 
     def _split(self, text: str | None) -> tuple[str | None, list[Element]]:
         """Return what comes before the first link, and the links with what follows each."""

@@ -15,9 +15,10 @@ from markdown.preprocessors import Preprocessor
 
 from handbook import page
 from handbook.diagrams import DiagramError
-from handbook.directives import claims, code, diagram
+from handbook.directives import claims, code, diagram, rosetta
 from handbook.directives.project import Project
 from handbook.evidence import EvidenceError
+from handbook.glossary import GlossaryError
 from handbook.snippet import SnippetError
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
@@ -27,6 +28,7 @@ _EXPANDERS = {
     "file": code.file,
     "claims": claims.table,
     "recording": diagram.recording,
+    "rosetta": rosetta.table,
 }
 
 
@@ -88,7 +90,7 @@ class DirectivePreprocessor(Preprocessor):
     def _expand(self, index: int, indent: str, expander: Any, argument: str) -> list[str]:
         try:
             expanded = expander(self.project, argument)
-        except (SnippetError, EvidenceError, DiagramError) as error:
+        except (SnippetError, EvidenceError, DiagramError, GlossaryError) as error:
             raise page.current.error(index, str(error)) from None
         if expanded.startswith("<"):
             expanded = self.md.htmlStash.store(expanded)
