@@ -18,6 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, overload
 
+#: How the tasks begin that only show that a worker works; no handler holds them.
+WARM_UP = "warm-up"
+
 
 def say(**event: object) -> None:
     print(json.dumps(event), flush=True)
@@ -100,7 +103,7 @@ class Home:
             say(actor=actor, taken=item, delivery=delivery)
             if mode == "fail":
                 raise RuntimeError("this handler always fails")
-            if mode == "hold" and not item.startswith("warm-up"):
+            if mode == "hold" and not item.startswith(WARM_UP):
                 await self.gates[actor].wait()
             say(actor=actor, done=item)
 

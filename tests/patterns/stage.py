@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from tests.brokers import Server
 from tests.brokers.server import wait_until
+from tests.patterns.home import WARM_UP
 
 HOME = Path(__file__).with_name("home.py")
 SNIPPETS = Path(__file__).parents[2] / "snippets"
@@ -26,8 +27,6 @@ SNIPPETS = Path(__file__).parents[2] / "snippets"
 #: as low as the broker lets them.
 REDELIVERY = {"kafka": 8.0, "nats": 4.0, "redis": 4.0}
 AT_ONCE = 1.5
-
-WARM_UP = "warm-up"
 
 #: Longer than a client's own request time-out, after which it tries again.
 CALL_SECONDS = 60
