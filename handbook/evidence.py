@@ -18,11 +18,15 @@ class EvidenceError(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one broker did: `line` is the text of its snippet that carries the claim."""
+    """How one broker did: `line` is the text of its snippet that carries the claim.
+
+    `with_help` says what the snippet adds where the broker lacks the pattern itself.
+    """
 
     holds: bool
     says: str
     line: str | None
+    with_help: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ def claims(root: Path) -> dict[str, list[Claim]]:
                     text=entry["claim"],
                     test=entry["test"],
                     verdicts={
-                        key: Verdict(verdict["holds"], verdict["says"], verdict["line"])
+                        key: Verdict(
+                            verdict["holds"], verdict["says"], verdict["line"], verdict["with_help"]
+                        )
                         for key, verdict in entry["brokers"].items()
                     },
                 )

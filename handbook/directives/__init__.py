@@ -15,7 +15,7 @@ from markdown.preprocessors import Preprocessor
 
 from handbook import page
 from handbook.diagrams import DiagramError
-from handbook.directives import claims, code, diagram, rosetta
+from handbook.directives import claims, code, diagram, rosetta, support
 from handbook.directives.project import Project
 from handbook.evidence import EvidenceError
 from handbook.glossary import GlossaryError
@@ -29,6 +29,7 @@ _EXPANDERS = {
     "claims": claims.table,
     "recording": diagram.recording,
     "rosetta": rosetta.table,
+    "support": support.table,
 }
 
 

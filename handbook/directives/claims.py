@@ -36,7 +36,7 @@ def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str
         if broker.key in claim.verdicts and claim.verdicts[broker.key].says
     ]
     notes = "".join(
-        f"<li><strong>{escape(label)}:</strong> {_inline(text)}</li>" for label, text in said
+        f"<li><strong>{escape(label)}:</strong> {inline(text)}</li>" for label, text in said
     )
     notes = f'<ul class="claims-notes">{notes}</ul>' if notes else ""
     lines = "".join(_lines(project, name, claim, broker) for broker in shown)
@@ -46,7 +46,7 @@ def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str
             f"<p>Change one of them and the test fails.</p><ul>{lines}</ul></details>"
         )
     return (
-        f'<tbody><tr><th scope="row">{_inline(claim.text)}</th>{cells}</tr>'
+        f'<tbody><tr><th scope="row">{inline(claim.text)}</th>{cells}</tr>'
         f'<tr class="claims-more"><td colspan="{len(shown) + 1}">{notes}{lines}</td></tr></tbody>'
     )
 
@@ -87,6 +87,6 @@ def _numbers(lines: range) -> str:
     return f"line {lines[0]}" if len(lines) == 1 else f"lines {lines[0]} to {lines[-1]}"
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Return the sentence as HTML, with `code` marked."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Path:
 
 def claim(test: str, line: str) -> dict[str, object]:
     """Return a claim as the tests record it."""
-    verdict = {"holds": True, "says": "", "line": line, "instead": "pass"}
+    verdict = {"holds": True, "says": "", "with_help": "", "line": line, "instead": "pass"}
     brokers = {"redis": verdict}
     return {"id": test, "claim": "It asks.", "test": "tests/test_topic.py", "brokers": brokers}
 

@@ -13,7 +13,7 @@ from tests.snippets.running import all_snippets, broker_key, name
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-DIRECTIVE = re.compile(r"^\s*::: (code|claims|file|recording) (\S+)", re.MULTILINE)
+DIRECTIVE = re.compile(r"^\s*::: (code|claims|file|recording|support) (\S+)", re.MULTILINE)
 
 each = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 

@@ -27,17 +27,20 @@ class Proof:
 
     Where `holds` is False the test asserts what the broker does instead, and `says` says it.
     `line` is the text of the snippet that carries it, None where no line of a snippet can.
+    `with_help` says, in a pattern's first claim, what the snippet adds to a broker that lacks the
+    pattern; empty where the pattern is the broker's own.
     """
 
     holds: bool
     says: str
     line: str | None
     instead: str | None
+    with_help: str = ""
 
 
-def holds(line: str, instead: str, *, says: str = "") -> Proof:
+def holds(line: str, instead: str, *, says: str = "", with_help: str = "") -> Proof:
     """The claim holds, thanks to `line`; with `instead` in its place it must not."""
-    return Proof(True, says, line, instead)
+    return Proof(True, says, line, instead, with_help)
 
 
 def differs(says: str, line: str | None = None, instead: str | None = None) -> Proof:

@@ -13,6 +13,8 @@ import inspect
 import json
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +25,7 @@ WARM_UP = "warm-up"
 
 
 def say(**event: object) -> None:
-    print(json.dumps(event), flush=True)
+    print(json.dumps({**event, "at": time.time()}), flush=True)
 
 
 def load(path: Path) -> ModuleType:
@@ -86,26 +88,31 @@ class Home:
     async def act(self, actor: str, command: dict[str, Any]) -> None:
         function = getattr(self.module, command["function"])
         arguments = dict(command["arguments"])
-        if command["mode"] == "halfway":
+        if command["handler"]["mode"] == "halfway":
             name = next(name for name, value in arguments.items() if isinstance(value, list))
             arguments[name] = Interrupted(actor, arguments[name], self.pauses[actor])
         if "handle" in inspect.signature(function).parameters:
-            arguments["handle"] = self.handler(actor, command["mode"])
+            arguments["handle"] = self.handler(actor, **command["handler"])
         try:
-            await function(**arguments)
+            value = await function(**arguments)
         except Exception as error:
             say(actor=actor, error=f"{type(error).__name__}: {error}")
         else:
-            say(actor=actor, returned=True)
+            say(actor=actor, returned=True, value=value)
 
-    def handler(self, actor: str, mode: str) -> Any:
-        async def handle(item: str, delivery: int | None = None) -> None:
-            say(actor=actor, taken=item, delivery=delivery)
-            if mode == "fail":
-                raise RuntimeError("this handler always fails")
-            if mode == "hold" and not item.startswith(WARM_UP):
+    def handler(self, actor: str, mode: str, only: str, times: int | None) -> Any:
+        seen = Counter[str]()
+
+        async def handle(item: str, *more: Any) -> str:
+            say(actor=actor, taken=item, more=more)
+            seen[item] += 1
+            chosen = only in item and (times is None or seen[item] <= times)
+            if mode == "fail" and chosen:
+                raise RuntimeError("this handler was told to fail")
+            if mode == "hold" and chosen and not item.startswith(WARM_UP):
                 await self.gates[actor].wait()
             say(actor=actor, done=item)
+            return f"{item}: done"
 
         return handle
 

@@ -124,7 +124,22 @@ class Actor:
     @property
     def deliveries(self) -> list[int | None]:
         """Return the number of the delivery that came with each call of the handler."""
-        return self._said("delivery")
+        return [more[0] if more else None for more in self._said("more")]
+
+    @property
+    def more(self) -> list[list[Any]]:
+        """Return what came with each call of the handler, behind the message itself."""
+        return self._said("more")
+
+    @property
+    def times(self) -> list[float]:
+        """Return when the handler was called, in seconds since the epoch, in order of `taken`."""
+        return [
+            event["at"]
+            for event in list(self.process.events)
+            if event.get("actor") == self.name
+            and not event.get("taken", WARM_UP).startswith(WARM_UP)
+        ]
 
     @property
     def done(self) -> list[str]:
@@ -134,6 +149,11 @@ class Actor:
     @property
     def returned(self) -> bool:
         return bool(self._said("returned"))
+
+    @property
+    def value(self) -> Any:
+        """Return what the function returned; None before."""
+        return next(iter(self._said("value")), None)
 
     @property
     def error(self) -> str:
@@ -231,28 +251,43 @@ class Stage:
         self._processes.append(process)
         return process
 
-    def spawn(self, function: str, *, mode: str = "do", **arguments: object) -> Actor:
+    def spawn(
+        self,
+        function: str,
+        *,
+        mode: str = "do",
+        only: str = "",
+        times: int | None = None,
+        **arguments: Any,
+    ) -> Actor:
         """Call a snippet's function in a process of its own, and don't wait.
 
-        `mode` is what the handler does: "do" its work, "hold" the first message for ever, "fail" on
-        each. "halfway" stops a publisher in the middle of its messages.
+        `mode` is what the handler does: "do" its work and return "<message>: done", "hold" the
+        first message for ever, "fail" on each. `only` holds or fails the messages that contain this
+        text, `times` the first so many calls with one message. "halfway" stops a publisher in the
+        middle of its messages.
         """
         actor = Actor(next(self._names), self._home(), own_process=self.server is not None)
         if mode != "fail":
             self._actors.append(actor)
         actor.process.tell(
-            do="spawn", actor=actor.name, function=function, mode=mode, arguments=arguments
+            do="spawn",
+            actor=actor.name,
+            function=function,
+            handler={"mode": mode, "only": only, "times": times},
+            arguments=arguments,
         )
         return actor
 
-    def call(self, function: str, **arguments: object) -> None:
-        """Call a snippet's function and wait for its end; raise `SnippetError` when it fails."""
+    def call(self, function: str, **arguments: Any) -> Any:
+        """Call a snippet's function and return its value; raise `SnippetError` when it fails."""
         actor = self.spawn(function, mode="do", **arguments)
         wait_until(lambda: actor.ended, f"{function}() to return", CALL_SECONDS)
         if not actor.returned:
             raise SnippetError(
                 f"{self.key}: {function}() failed: {actor.error}\n{actor.process.errors()}"
             )
+        return actor.value
 
     def happens(self, condition: Callable[[], bool], *actors: Actor) -> bool:
         """Poll until the condition holds; False when it did not in time."""

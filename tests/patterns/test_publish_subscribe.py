@@ -26,7 +26,9 @@ OWN_CHANNEL = {
         "client.subscribe(TOPIC, qos=1)", 'client.subscribe(f"$share/all/{TOPIC}", qos=1)'
     ),
     "postgresql": holds(
-        "SELECT subscriber, %s FROM subscription", "SELECT subscriber, %s FROM subscription LIMIT 1"
+        "SELECT subscriber, %s FROM subscription",
+        "SELECT subscriber, %s FROM subscription LIMIT 1",
+        with_help="a table, and a row for each subscriber and event",
     ),
 }
 

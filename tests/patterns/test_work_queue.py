@@ -35,7 +35,11 @@ COUNTING = [
     nats=holds("await message.ack_sync()", "pass"),
     redis=holds("await acknowledge(redis, number)", "pass"),
     mqtt=holds("client.ack(message.mid, message.qos)", "pass"),
-    postgresql=holds('await db.execute("DELETE FROM task WHERE id = %s", [number])', "pass"),
+    postgresql=holds(
+        'await db.execute("DELETE FROM task WHERE id = %s", [number])',
+        "pass",
+        with_help="a table, and `SKIP LOCKED`",
+    ),
 )
 def test_each_task_is_done_once(stage: Stage) -> None:
     stage.call("declare")

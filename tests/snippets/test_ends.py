@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,8 @@ from tests.snippets.running import SNIPPETS
 )
 def test_rabbitmq_worker_whose_consumer_was_cancelled(
     topic: str,
-    declare: tuple[str, dict[str, str]],
-    work: tuple[str, dict[str, str]],
+    declare: tuple[str, dict[str, Any]],
+    work: tuple[str, dict[str, Any]],
     queue: str,
     server: Server,
     tmp_path: Path,

@@ -1,0 +1,83 @@
+"""`::: support patterns/work_queue, …`: which broker has which pattern of its own, by its tests.
+
+A pattern's first claim is what the pattern promises. Where it holds, the pattern is the broker's
+own, or was added with the help that the claim names; where it differs, the broker has it not.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from html import escape
+from pathlib import Path
+
+from handbook import page
+from handbook.brokers import BROKERS, Broker
+from handbook.directives.claims import inline
+from handbook.directives.project import Project
+from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims
+
+
+def table(project: Project, topics: str) -> str:
+    """Return the table pattern by broker; each cell links to what is proven."""
+    recorded = claims(project.root)
+    names = [each.strip() for each in topics.split(",")]
+    for name in names:
+        if not recorded.get(name):
+            raise EvidenceError(
+                f"{CLAIMS} has no claims on {name!r}; it has: {', '.join(recorded) or 'none'}"
+            )
+    heads = "".join(f'<th scope="col">{escape(broker.label)}</th>' for broker in BROKERS)
+    bodies = "".join(_body(project, name, recorded[name][0]) for name in names)
+    return (
+        '<div class="claims"><table class="claims-table support-table"><thead>'
+        f'<tr><th scope="col">Pattern</th>{heads}</tr></thead>{bodies}</table></div>'
+    )
+
+
+def _body(project: Project, name: str, promise: Claim) -> str:
+    file = Path("docs") / f"{name.replace('_', '-')}.md"
+    title = _title(project.root / file)
+    here = page.current.path.removesuffix(".md").removesuffix("index").rstrip("/") or "."
+    link = posixpath.relpath(name.replace("_", "-"), here) + "/"
+    cells = "".join(_cell(broker, promise.verdicts.get(broker.key), link) for broker in BROKERS)
+    notes = "".join(
+        f"<li><strong>{escape(broker.label)}:</strong> {inline(said)}</li>"
+        for broker in BROKERS
+        if (verdict := promise.verdicts.get(broker.key)) and (said := _note(verdict))
+    )
+    if notes:
+        notes = f'<ul class="claims-notes">{notes}</ul>'
+        notes = f"<details><summary>What differs</summary>{notes}</details>"
+    return (
+        f'<tbody><tr><th scope="row"><a href="{link}">{escape(title)}</a></th>{cells}</tr>'
+        f'<tr class="claims-more"><td colspan="{len(BROKERS) + 1}">{notes}</td></tr></tbody>'
+    )
+
+
+def _title(file: Path) -> str:
+    found = re.search(r"^# (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    if not found:
+        raise EvidenceError(f"{file} has no `# ` heading to name the pattern by")
+    return found[1]
+
+
+def _note(verdict: Verdict) -> str:
+    return verdict.with_help if verdict.holds else verdict.says
+
+
+def _cell(broker: Broker, verdict: Verdict | None, link: str) -> str:
+    label = f'<span class="claims-broker">{escape(broker.label)}: </span>'
+    if verdict is None:
+        return f'<td class="claim-open">{label}<span>not run</span></td>'
+    if not verdict.holds:
+        kind, mark, word = "differs", "✗", "no"
+    elif verdict.with_help:
+        kind, mark, word = "helped", "✚", "with help"
+    else:
+        kind, mark, word = "holds", "✓", "native"
+    return (
+        f'<td class="claim-{kind}"><a href="{link}#what-is-proven">{label}'
+        f'<span class="claims-mark" aria-hidden="true">{mark}</span> '
+        f'<span class="claims-word">{word}</span></a></td>'
+    )
