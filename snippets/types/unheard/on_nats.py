@@ -16,13 +16,13 @@ URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 
 async def main() -> None:
     async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        await connection.publish("upladed", b"cat.mp4")
+        await connection.publish("uploads", b"cat.mp4")
         await connection.flush()
         print("core NATS, nobody listens: no error")
 
         jetstream = connection.jetstream()
         try:
-            await jetstream.publish("upladed", b"cat.mp4")
+            await jetstream.publish("uploads", b"cat.mp4")
         except NoStreamResponseError as error:
             print(f"JetStream, no stream: {type(error).__name__}")
 
