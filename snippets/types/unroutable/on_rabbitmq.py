@@ -22,9 +22,7 @@ async def main() -> None:
             routing_key=MISSPELT,
             mandatory=False,
         )
-        print(
-            "not mandatory:", type(answer).__name__, "and the message is gone"
-        )
+        print("not mandatory:", type(answer).__name__)
 
         # mandatory is aio-pika's default. RabbitMQ returns the message before
         # it confirms it; aio-pika hands that back as the result of publish().
@@ -33,7 +31,7 @@ async def main() -> None:
             routing_key=MISSPELT,
             mandatory=True,
         )
-        print("mandatory:", type(returned).__name__, "for who looks at it")
+        print("mandatory:", type(returned).__name__)
 
         careful = await connection.channel(
             publisher_confirms=True, on_return_raises=True
@@ -45,9 +43,7 @@ async def main() -> None:
                 mandatory=True,
             )
         except DeliveryError as error:
-            print(
-                "mandatory, on_return_raises:", type(error).__name__, "raised"
-            )
+            print("mandatory, on_return_raises:", type(error).__name__)
 
 
 if __name__ == "__main__":
