@@ -122,26 +122,22 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
 async def main() -> None:
     await declare()
     await submit(TASKS[:4])
-
-    async def crash(task: str) -> None:
-        if task == "transcode fox":
-            raise RuntimeError(task)
-
-    try:
-        await work("A", crash)
-    except RuntimeError as error:
-        print(f"worker A crashed on {error}")
-
-    await submit(TASKS[4:])
     handled: list[str] = []
 
     async def note(task: str) -> None:
         handled.append(task)
+        if handled == ["upload fox", "transcode fox"]:
+            raise RuntimeError("crashed")
 
-    for worker, limit in (("B", 4), ("A", 3)):
-        handled.clear()
-        await work(worker, note, limit)
-        print(f"{worker}:", ", ".join(handled))
+    try:
+        await work("A", note)
+    except RuntimeError as error:
+        print("A:", ", ".join(handled), "...", error)
+    await submit(TASKS[4:])
+    await work("B", note, limit=4)
+    print("B:", ", ".join(handled[2:]))
+    await work("A", note, limit=3)
+    print("A:", ", ".join(handled[6:]))
 
 
 if __name__ == "__main__":

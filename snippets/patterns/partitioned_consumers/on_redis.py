@@ -107,25 +107,21 @@ async def renew(lock: Lock) -> None:
 async def main() -> None:
     await declare()
     await submit(TASKS[:4])
-
-    async def crash(task: str) -> None:
-        if task == "transcode fox":
-            raise RuntimeError(task)
-
-    try:
-        await work("A", crash)
-    except RuntimeError as error:
-        print(f"worker A crashed on {error}")
-
-    await submit(TASKS[4:])
     handled: list[str] = []
 
     async def note(task: str) -> None:
         handled.append(task)
+        if handled == ["upload fox", "transcode fox"]:
+            raise RuntimeError("crashed")
 
+    try:
+        await work("A", note)
+    except RuntimeError as error:
+        print("A:", ", ".join(handled), "...", error)
+    await submit(TASKS[4:])
     await work("B", note, limit=7)
-    for video in ("fox", "owl"):
-        print("B:", ", ".join(task for task in handled if video in task))
+    for key in ("fox", "owl"):
+        print("B:", ", ".join(task for task in handled[2:] if key in task))
 
 
 if __name__ == "__main__":
