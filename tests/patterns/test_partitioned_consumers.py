@@ -104,8 +104,8 @@ def _begun(workers: list[Actor], tasks: list[str]) -> bool:
         with_help="topics by hash, and one fixed client for each",
     ),
     postgresql=holds(
-        "older.id < task.id)",
-        "false)",
+        "SELECT min(id) FROM task AS same WHERE same.key = task.key)",
+        "task.id)",
         with_help="a query that finds the oldest task of each key",
     ),
 )
@@ -156,7 +156,8 @@ def test_a_keys_tasks_are_handled_in_order(stage: Stage) -> None:
     ),
     postgresql=holds(
         "await handle(body)",
-        "await db.execute(DELETE, [key, number]); await db.commit(); await handle(body)",
+        'await db.execute("DELETE FROM task WHERE id = %s", [number]); await db.commit();'
+        " await handle(body)",
     ),
 )
 def test_another_worker_takes_over(stage: Stage) -> None:

@@ -18,19 +18,17 @@ TASKS = [(name, f"{step} {name}") for name in ("fox", "owl") for step in STEPS]
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS task (
-    id bigint GENERATED ALWAYS AS IDENTITY, key text NOT NULL,
-    body text NOT NULL, PRIMARY KEY (key, id))"""
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key text NOT NULL, body text NOT NULL, UNIQUE (key, id))"""
 # Publishers of one key in turn. Otherwise a task that commits late may have
 # a lower number than one that a worker is at: two of a key at once.
 IN_TURN = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 INSERT = "INSERT INTO task (key, body) VALUES (%s, %s)"
 # Only the oldest task of a key, and only if nobody is at it.
 LOCK_NEXT = """
-SELECT id, key, body FROM task WHERE NOT EXISTS (
-    SELECT FROM task AS older
-    WHERE older.key = task.key AND older.id < task.id)
+SELECT id, body FROM task WHERE id = (
+    SELECT min(id) FROM task AS same WHERE same.key = task.key)
 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"""
-DELETE = "DELETE FROM task WHERE key = %s AND id = %s"
 
 Handler = Callable[[str], Awaitable[None]]
 
@@ -61,9 +59,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         while limit is None or done < limit:
             found = await (await db.execute(LOCK_NEXT)).fetchone()
             if found:
-                number, key, body = found
+                number, body = found
                 await handle(body)
-                await db.execute(DELETE, [key, number])
+                await db.execute("DELETE FROM task WHERE id = %s", [number])
                 await db.execute("NOTIFY task")  # the key's next task is free
                 await db.commit()
                 done += 1
