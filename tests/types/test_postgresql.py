@@ -30,7 +30,7 @@ def test_defaults(server: Server) -> None:
         rows = db.execute(
             "SELECT name, boot_val FROM pg_settings WHERE name = ANY(%s)", [list(DEFAULTS)]
         ).fetchall()
-    shown = dict(rows)
+    shown: dict[str, str] = dict(rows)
     assert {name: shown[name] for name in DEFAULTS} == {
         **DEFAULTS,
         "autovacuum_naptime": "60",

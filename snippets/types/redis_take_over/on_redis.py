@@ -34,7 +34,8 @@ async def hand_back(redis: Redis, worker: str, number: str) -> None:
 
 
 async def show(redis: Redis, when: str) -> None:
-    for task in await redis.xpending_range(QUEUE, GROUP, "-", "+", 10):
+    held: Any = await redis.xpending_range(QUEUE, GROUP, "-", "+", 10)
+    for task in held:
         owner, count = task["consumer"], task["times_delivered"]
         print(f"{when}: held by {owner}, delivery {count}")
 
@@ -61,7 +62,7 @@ async def main() -> None:
         await show(redis, "C claimed it at once")
 
         await redis.xack(QUEUE, GROUP, number)
-        left = await redis.xpending(QUEUE, GROUP)
+        left: Any = await redis.xpending(QUEUE, GROUP)
         length = await redis.xlen(QUEUE)
         print(f"after XACK: pending {left['pending']}, in the stream {length}")
 
