@@ -14,6 +14,7 @@ from tests.brokers.server import answers
 pytestmark = pytest.mark.broker(Mosquitto.key)
 
 CONNACK, NOT_AUTHORISED = 0x20, 0x87
+DISCONNECT, TAKEN_OVER = 0xE0, 0x8E
 
 
 class OneLine(Mosquitto):
@@ -49,3 +50,19 @@ def test_with_a_listener_nobody_may_connect_without_a_name(one_line: OneLine) ->
 def test_without_persistence_nothing_is_saved(one_line: OneLine) -> None:
     one_line.stop()
     assert not list(one_line.data.rglob("mosquitto.db"))
+
+
+def connect(server: Server, client_id: bytes) -> socket.socket:
+    """Open a session under a client id, as an MQTT 5 client does, and read the answer."""
+    head = b"\x00\x04MQTT\x05\x02\x00\x05\x00"
+    packet = head + len(client_id).to_bytes(2, "big") + client_id
+    connection = socket.create_connection((server.host, server.port_number), timeout=5)
+    connection.sendall(bytes([CONNECT[0], len(packet)]) + packet)
+    assert connection.recv(64)[0] == CONNACK
+    return connection
+
+
+def test_a_second_client_under_one_id_throws_out_the_first(server: Server) -> None:
+    with connect(server, b"worker") as first, connect(server, b"worker"):
+        assert first.recv(64) == bytes([DISCONNECT, 1, TAKEN_OVER])
+        assert first.recv(64) == b""
