@@ -77,9 +77,10 @@ async def main() -> None:
     await publish("50 %", qos=1)
     await publish("90 %", qos=1, retain=True)
     print("no session:", await visit("no session", 0))
-    print("session, QoS 0:", await visit("session, QoS 0", 3600))
-    print("session, QoS 1:", await visit("session, QoS 1", 3600))
+    print("session, QoS 0:", await visit("session, QoS 0", 0))
+    print("session, QoS 1:", await visit("session, QoS 1", 0))
     print("newcomer:", await visit("newcomer", 0, subscribe_qos=1))
+    await publish("", qos=1, retain=True)  # takes the retained one away
 
 
 if __name__ == "__main__":

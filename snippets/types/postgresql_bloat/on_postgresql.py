@@ -49,6 +49,7 @@ async def main() -> None:
 
         await report.rollback()
         print(f"report over, vacuumed: {await pages(queue)} pages")
+        await queue.execute("DROP TABLE task")
 
 
 if __name__ == "__main__":

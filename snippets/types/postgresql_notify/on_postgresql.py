@@ -50,6 +50,7 @@ async def main() -> None:
             await sender.execute(RING, ["x" * 8000])
         except InvalidParameterValue as error:
             print("payload of 8000 bytes:", error.diag.message_primary)
+        await sender.execute("DROP TABLE task")
 
 
 if __name__ == "__main__":

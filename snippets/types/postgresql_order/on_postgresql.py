@@ -52,6 +52,8 @@ async def main() -> None:
         number = await take(b)
         await finish(b, number)
         print(f"A failed; B has done task {number}, the oldest, last")
+        await b.execute("DROP TABLE task")
+        await b.commit()
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ async def main() -> None:
     # A fifth of a second here, to be short. It is the ratio that matters.
     print("limit below BLOCK:", await wait_for_entry(0.2))
     print("no limit:", await wait_for_entry(None))
+    async with Redis.from_url(URL) as redis:
+        await redis.delete(QUEUE)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ async def main() -> None:
         left: Any = await redis.xpending(QUEUE, GROUP)
         length = await redis.xlen(QUEUE)
         print(f"after XACK: pending {left['pending']}, in the stream {length}")
+        await redis.delete(QUEUE)
 
 
 if __name__ == "__main__":

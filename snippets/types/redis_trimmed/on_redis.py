@@ -47,6 +47,7 @@ async def main() -> None:
         claimed: Any = await redis.xautoclaim(STREAM, GROUP, "B", 0)
         _, entries, gone = claimed
         print(f"claimed {len(entries)}, gone for ever {len(gone)}")
+        await redis.delete(STREAM)
 
 
 if __name__ == "__main__":
