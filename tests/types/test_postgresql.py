@@ -52,3 +52,30 @@ def test_psycopg_opens_a_transaction_with_the_first_select(server: Server) -> No
             "SELECT state FROM pg_stat_activity WHERE pid = %s", [db.info.backend_pid]
         ).fetchone()
     assert row == ("idle in transaction",)
+
+
+@pytest.mark.parametrize(
+    ("level", "statement", "kept"),
+    [
+        ("REPEATABLE READ", "SELECT 1", True),
+        ("READ COMMITTED", "SELECT 1", False),
+        ("READ COMMITTED", "SELECT id FROM held LIMIT 1 FOR UPDATE SKIP LOCKED", True),
+        ("READ COMMITTED", "SELECT id FROM held WHERE id = 0 FOR UPDATE SKIP LOCKED", False),
+    ],
+)
+def test_which_open_transaction_keeps_dead_rows(
+    server: Server, level: str, statement: str, *, kept: bool
+) -> None:
+    with psycopg.connect(server.address, autocommit=True) as db:
+        db.execute("CREATE TABLE held (id int)")
+        db.execute("INSERT INTO held VALUES (1)")
+        db.execute("CREATE TABLE done (id int)")
+        with psycopg.connect(server.address) as other:
+            other.execute("SET TRANSACTION ISOLATION LEVEL " + level)
+            other.execute(statement)
+            # Inserted and deleted after the other began, in a table that it never touched.
+            db.execute("INSERT INTO done SELECT generate_series(1, 1000)")
+            db.execute("DELETE FROM done")
+            db.execute("VACUUM done")
+            row = db.execute("SELECT pg_relation_size('done') > 0").fetchone()
+    assert row == (kept,)
