@@ -1,1 +1,1 @@
-"""What the pages on the types of brokers say, beyond what their snippets print."""
+"""What the pages of the brokers say of their defaults, asked of the servers themselves."""
