@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from handbook.brokers import BROKERS, named
+from handbook.brokers import BROKERS, addressed_in, named
 from tests.snippets.running import SNIPPETS, all_snippets, broker_key, name
 
 HEAD = re.compile(r"\A# /// script\n((?:#(?: .*)?\n)+?)# ///\n")
@@ -67,12 +67,16 @@ def test_size_and_width(snippet: Path) -> None:
 @each
 def test_address_comes_from_one_variable_with_the_usual_default(snippet: Path) -> None:
     key = broker_key(snippet)
-    broker = named(key) if key else None
     text = snippet.read_text()
     variables = re.findall(r"environ(?:\.get)?[\[(]\s*\"(\w+)\"", text)
-    assert variables == ([broker.variable] if broker and broker.variable else [])
-    if broker and broker.default_address:
-        assert f'"{broker.default_address}"' in text
+    # Beside its broker, a service may have a database.
+    wanted = [named(key)] if key else []
+    if "DATABASE_URL" in variables and key not in (None, "minibroker", "postgresql"):
+        wanted.append(named("postgresql"))
+    assert sorted(variables) == sorted(one.variable for one in wanted if one.variable)
+    assert addressed_in(text) == [one for one in BROKERS if one in wanted and one.variable]
+    for one in wanted:
+        assert one.default_address is None or f'"{one.default_address}"' in text
 
 
 @each
