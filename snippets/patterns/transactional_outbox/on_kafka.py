@@ -122,7 +122,9 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
         while limit is None or done < limit:
             record = await consumer.getone()
             message_id = dict(record.headers).get(ID, b"")
-            await handle(record.value.decode(), message_id.decode())
+            await handle(
+                record.value.decode(), message_id.decode("ascii", "replace")
+            )
             await consumer.commit({VIDEOS: record.offset + 1})
             done += 1
 

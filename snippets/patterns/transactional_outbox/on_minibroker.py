@@ -58,7 +58,7 @@ async def _move() -> int:
     """Publish a batch and delete it; the caller commits."""
     rows = DB.execute(NEXT, [BATCH]).fetchall()
     for number, event in rows:
-        BROKER.publish(QUEUE, event, message_id=str(number))
+        BROKER.publish(QUEUE, event, message_id=str(number), publisher="relay")
     if rows:  # after publishing: a crash here repeats, rather than loses
         DB.execute(DELETE, [rows[-1][0]])
     return len(rows)

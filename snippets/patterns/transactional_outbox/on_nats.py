@@ -18,7 +18,6 @@ URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 CHANNEL, RECEIVER = "videos", "thumbnailer"
 KEEP = 7 * 24 * 3600.0  # seconds; a receiver that is away longer loses events
 REMEMBER = 120.0  # seconds for which the stream knows a message id
-ACK_WAIT = 2.0  # seconds until an unacknowledged event comes again; usual: 30
 DATABASE = os.environ.get(
     "DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres"
 )
@@ -58,7 +57,6 @@ async def declare() -> None:
         await jetstream.add_consumer(
             CHANNEL,
             durable_name=RECEIVER,
-            ack_wait=ACK_WAIT,
             max_ack_pending=1,  # an event that failed is not overtaken
         )
 

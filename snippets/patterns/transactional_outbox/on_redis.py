@@ -118,7 +118,8 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
             entries = [entry for _, found in streams for entry in found]
             for number, fields in entries:
                 if fields:  # else it is older than what the stream keeps
-                    await handle(fields["event"], fields.get("id", ""))
+                    event, message_id = fields.get("event"), fields.get("id")
+                    await handle(event or "", message_id or "")
                     done += 1
                 await redis.xack(CHANNEL, RECEIVER, number)
             if not entries:
