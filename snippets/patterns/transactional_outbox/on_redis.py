@@ -82,8 +82,10 @@ async def publisher() -> AsyncIterator[Publish]:
 
 
 async def relay(limit: int | None = None) -> None:
-    db = await AsyncConnection.connect(DATABASE)
-    async with db, publisher() as publish:
+    async with (
+        publisher() as publish,
+        await AsyncConnection.connect(DATABASE) as db,
+    ):
         done = 0
         while limit is None or done < limit:
             moved = await _move(db, publish)
@@ -133,8 +135,10 @@ async def main() -> None:
         await upload(["cat.mp4"])
     except UniqueViolation:
         print("a second cat.mp4 was rolled back, and its event with it")
-    db = await AsyncConnection.connect(DATABASE)
-    async with db, publisher() as publish:
+    async with (
+        publisher() as publish,
+        await AsyncConnection.connect(DATABASE) as db,
+    ):
         await _move(db, publish)
         await db.rollback()  # as PostgreSQL does when a relay dies
     print("a relay published, and died before its commit")
