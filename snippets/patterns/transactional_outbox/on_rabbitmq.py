@@ -63,7 +63,7 @@ async def upload(videos: Sequence[str]) -> None:
 @asynccontextmanager
 async def publisher() -> AsyncIterator[Publish]:
     async with await connect(URL) as connection:
-        # An event that no queue takes is an error, and not confirmed.
+        # Else an event that no queue takes is confirmed all the same.
         channel = await connection.channel(
             publisher_confirms=True, on_return_raises=True
         )
