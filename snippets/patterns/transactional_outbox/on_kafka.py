@@ -123,7 +123,7 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
         done = 0
         while limit is None or done < limit:
             record = await consumer.getone()
-            message_id = dict(record.headers).get(ID, b"")
+            message_id = dict(record.headers).get(ID) or b""
             await handle(
                 record.value.decode(), message_id.decode("ascii", "replace")
             )
