@@ -45,6 +45,11 @@ BROKERS = (
 BY_KEY = {broker.key: broker for broker in BROKERS}
 
 
+def addressed_in(code: str) -> list[Broker]:
+    """Return the brokers whose addresses a snippet reads, in the order of the pages."""
+    return [one for one in BROKERS if one.variable and f'"{one.variable}"' in code]
+
+
 def named(key: str) -> Broker:
     """Return the broker called `key`; a `KeyError` names the keys there are."""
     try:

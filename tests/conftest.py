@@ -6,11 +6,11 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
-from handbook.brokers import named
+from handbook.brokers import addressed_in, named
 from tests.brokers import NotFoundError, NotOursError, Server, make
 from tests.brokers.server import work_root
 from tests.report import Report
@@ -116,13 +116,35 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> Server | None:
     key = marker.args[0]
     if key == "minibroker":
         return None
+    found = emptied(servers, key)
+    request.node.user_properties.append(("server", f"{found.version()} ({found.source.name})"))
+    return found
+
+
+@pytest.fixture
+def addresses(server: Server | None, servers: Servers) -> Callable[[str], dict[str, str]]:
+    """Return a function from a snippet's code to the addresses that it reads.
+
+    They are those of the test's broker and of a database beside it, which is empty too.
+    """
+
+    def read_by(code: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for broker in addressed_in(code):
+            ours = server is not None and server.key == broker.key
+            one = server if server and ours else emptied(servers, broker.key)
+            found |= one.environment_of_clients
+        return found
+
+    return read_by
+
+
+def emptied(servers: Servers, key: str) -> Server:
+    """Return the server called `key`, running and empty, or skip the test."""
     try:
-        found = servers.empty(key)
+        return servers.empty(key)
     except (NotFoundError, NotOursError) as error:
         reason = str(error)
-    else:
-        request.node.user_properties.append(("server", f"{found.version()} ({found.source.name})"))
-        return found
     if REQUIRED:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from handbook.brokers import BROKERS, Broker
+from handbook.brokers import BROKERS, Broker, addressed_in
 from handbook.directives.project import Project
 from handbook.evidence import VERSIONS, EvidenceError, claims, versions
 from handbook.snippet import FOLDER, Snippet, SnippetError, snippet, topics
@@ -57,17 +57,26 @@ def _facts(project: Project, shown: Snippet, broker: Broker | None = None) -> li
     link = project.published(shown.path)
     facts = [f'[Download {shown.download_name}]({link}){{ download="{shown.download_name}" }}']
     if broker:
-        recorded = versions(project.root)
-        if broker.key not in recorded:
-            raise EvidenceError(
-                f"{VERSIONS} has no entry {broker.key!r}: `make record` notes what "
-                f"{broker.label} ran on"
-            )
-        ran_on = recorded[broker.key]
-        facts.append(f"Ran on {ran_on['server']}, {ran_on['client']}")
-        if broker.variable:
-            facts.append(f"Address: `{broker.variable}`, or `{broker.default_address}`")
+        facts += _needs(project, broker)
+        for other in addressed_in(shown.code):
+            if other != broker:
+                facts += _needs(project, other)
     return [*(f"<span>{fact}</span>" for fact in facts), "{ .snippet-facts }"]
+
+
+def _needs(project: Project, broker: Broker) -> list[str]:
+    """Return what a snippet ran on, and where it looks for that."""
+    recorded = versions(project.root)
+    if broker.key not in recorded:
+        raise EvidenceError(
+            f"{VERSIONS} has no entry {broker.key!r}: `make record` notes what "
+            f"{broker.label} ran on"
+        )
+    ran_on = recorded[broker.key]
+    needs = [f"Ran on {ran_on['server']}, {ran_on['client']}"]
+    if broker.variable:
+        needs.append(f"Address: `{broker.variable}`, or `{broker.default_address}`")
+    return needs
 
 
 def _carrying_lines(project: Project, name: str, broker: Broker, shown: Snippet) -> list[int]:

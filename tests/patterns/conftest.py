@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,12 @@ from tests.patterns.stage import REDELIVERY, SNIPPETS, Stage
 
 
 @pytest.fixture
-def stage(case: Case, server: Server | None, tmp_path: Path) -> Iterator[Stage]:
+def stage(
+    case: Case,
+    server: Server | None,
+    addresses: Callable[[str], dict[str, str]],
+    tmp_path: Path,
+) -> Iterator[Stage]:
     """The snippet of the case in a folder of its own, with its server running and empty."""
     snippet = tmp_path / case.original.name
     snippet.write_text(case.text())
@@ -22,5 +27,12 @@ def stage(case: Case, server: Server | None, tmp_path: Path) -> Iterator[Stage]:
         shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
     # A claim that must fail is not given longer than the broker needs to keep it.
     seconds = REDELIVERY.get(case.key, 0) + 4 if case.without else 40
-    with Stage(case.key, snippet, server, holds=case.proof.holds, seconds=seconds) as stage:
+    with Stage(
+        case.key,
+        snippet,
+        server,
+        addresses=addresses(case.text()),
+        holds=case.proof.holds,
+        seconds=seconds,
+    ) as stage:
         yield stage

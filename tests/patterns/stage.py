@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -192,6 +192,7 @@ class Stage:
         snippet: Path,
         server: Server | None,
         *,
+        addresses: Mapping[str, str] | None = None,
         holds: bool = True,
         seconds: float = 40,
     ) -> None:
@@ -199,6 +200,7 @@ class Stage:
         self.holds = holds
         self.snippet = snippet
         self.server = server
+        self.addresses = addresses or (server.environment_of_clients if server else {})
         self.seconds = seconds
         self.redelivery = REDELIVERY.get(key, AT_ONCE)
         self._processes: list[Process] = []
@@ -244,10 +246,7 @@ class Stage:
     def _home(self) -> Process:
         if self.server is None and self._processes:
             return self._processes[0]
-        environment = {**os.environ}
-        if self.server:
-            environment |= self.server.environment_of_clients
-        process = Process(self.snippet, environment)
+        process = Process(self.snippet, {**os.environ, **self.addresses})
         self._processes.append(process)
         return process
 

@@ -8,7 +8,6 @@ import pytest
 from bs4 import BeautifulSoup
 from uv import find_uv_bin
 
-from tests.brokers import Server
 from tests.site.conftest import Site
 from tests.snippets.running import MINIBROKER, all_snippets, broker_key, name, run
 
@@ -31,9 +30,11 @@ def shown(built_site: Site) -> dict[str, str]:
 
 @pytest.fixture
 def address(request: pytest.FixtureRequest, snippet: Path) -> dict[str, str]:
-    """Where the snippet finds its broker, which is running and empty."""
-    server: Server | None = request.getfixturevalue("server") if broker_key(snippet) else None
-    return server.environment_of_clients if server else {}
+    """Where the snippet finds its broker and its database, which are running and empty."""
+    if not broker_key(snippet):
+        return {}
+    found: dict[str, str] = request.getfixturevalue("addresses")(snippet.read_text())
+    return found
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.brokers import Server
 from tests.snippets.running import all_snippets, broker_key, name, run_with_python
 
 
@@ -30,10 +30,12 @@ def compare(snippet: Path, printed: str, *, update: bool) -> None:
 
 @pytest.mark.parametrize("snippet", snippets(with_broker=True))
 def test_output_on_its_broker(
-    snippet: Path, server: Server | None, tmp_path: Path, pytestconfig: pytest.Config
+    snippet: Path,
+    addresses: Callable[[str], dict[str, str]],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
 ) -> None:
-    address = server.environment_of_clients if server else {}
-    printed = run_with_python(snippet, tmp_path, address)
+    printed = run_with_python(snippet, tmp_path, addresses(snippet.read_text()))
     compare(snippet, printed, update=pytestconfig.getoption("--update"))
 
 

@@ -1,0 +1,289 @@
+"""Transactional outbox: what it promises, on every broker, whoever is killed and when."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.brokers import Server
+from tests.patterns.claims import Proof, claim, differs, holds
+from tests.patterns.stage import AT_ONCE, SNIPPETS, Actor, Stage
+
+#: More than a batch, which is 10.
+VIDEOS = [f"{number:02}.mp4" for number in range(1, 13)]
+EVENTS = [f"uploaded {video}" for video in VIDEOS]
+BATCH = 10
+
+SERVERS = ("rabbitmq", "kafka", "nats", "redis", "mqtt")
+WITH_A_RELAY = ("minibroker", *SERVERS)
+TABLE_AND_RELAY = "a table in the service's database, and a relay that empties it"
+NO_RELAY = differs("There is no relay: the receiver takes the event from the table itself.")
+
+#: What a test puts into the snippet: at a step, its process says so, and stops if it was told to.
+STEP = """import asyncio
+from pathlib import Path
+
+
+async def step(name: str) -> None:
+    here = Path(__file__).parent
+    stop = (here / f"stop at {name}").exists()
+    with (here / "steps").open("a") as steps:
+        steps.write(f"{name}\\n")
+    while stop and not (here / f"go on from {name}").exists():
+        await asyncio.sleep(0.02)
+"""
+COMMIT = "db.commit()  # both rows, or none"
+#: Each step, and the text of the snippets before which it is; other text on the minibroker.
+STEPS = {
+    "written": (f"await {COMMIT}", f"DB{COMMIT[2:]}"),
+    "waiting": ("rows = await (await db.execute(NEXT", "async with RELAYING:"),
+    "locked": ("async with asyncio.timeout(CONFIRM_SECONDS)", "for number, event in rows:"),
+    "read": ("await publish(rows)", "for number, event in rows:"),
+    "published": ("await db.execute(DELETE, [[number", "DB.execute(DELETE, [rows[-1][0]])"),
+    "deleted": ("return len(rows)", "return len(rows)"),
+}
+
+
+class Steps:
+    """The steps of a snippet's copy, at each of which its process can be stopped and killed."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.folder = stage.snippet.parent
+        for name, places in STEPS.items():
+            if stage.key in WITH_A_RELAY or name == "written":
+                self._insert(name, places[stage.key == "minibroker"])
+        comment = COMMIT.partition("  ")[2]
+        stage.replace(f"  {comment}", '\n            await step("committed")')
+        stage.replace("import asyncio\n", STEP)
+
+    def _insert(self, name: str, place: str) -> None:
+        """Put a step in front of the line that begins with `place`."""
+        lines = self.stage.snippet.read_text().splitlines()
+        [line] = [line for line in lines if line.strip().startswith(place)]
+        indent = line[: -len(line.strip())]
+        self.stage.replace(line, f'{indent}await step("{name}")\n{line}')
+
+    def count(self, name: str) -> int:
+        """Return how often a process has come to this step."""
+        said = self.folder / "steps"
+        return said.read_text().splitlines().count(name) if said.exists() else 0
+
+    def stop_at(self, name: str, function: str, **arguments: Any) -> Actor:
+        """Call a function in a process of its own, and return when it has stopped at this step."""
+        before, stop = self.count(name), self.folder / f"stop at {name}"
+        stop.touch()
+        actor = self.stage.spawn(function, **arguments)
+        assert self.stage.happens(lambda: self.count(name) > before, actor)
+        stop.unlink()
+        return actor
+
+    def go_on(self, name: str) -> None:
+        """Let the process that stopped at this step continue."""
+        (self.folder / f"go on from {name}").touch()
+
+    def kill_at(self, name: str, function: str, **arguments: Any) -> None:
+        """Call a function in a process of its own, and kill it at this step."""
+        self.stop_at(name, function, **arguments).kill()
+
+
+def everywhere(line: str, instead: str, *, with_help: str = "") -> dict[str, Proof]:
+    """Return the proof on the brokers whose snippets have the same text."""
+    return dict.fromkeys(SERVERS, holds(line, instead, with_help=with_help))
+
+
+#: The dual write: the service publishes by itself, after its commit or before it.
+WRITE = 'await db.execute(EVENT, [f"uploaded {video}"])'
+PUBLISH = """async with publisher() as publish:
+                await publish([(int(video[:2]), f"uploaded {video}")])"""
+MINI_WRITE = 'DB.execute(EVENT, [f"uploaded {video}"])'
+MINI_PUBLISH = 'BROKER.publish(QUEUE, f"uploaded {video}")'
+THEN = "\n            "
+
+
+@claim(
+    "An upload that was committed is published, even if its process was killed right then.",
+    minibroker=holds(
+        f"{MINI_WRITE}{THEN}DB{COMMIT[2:]}",
+        f"DB{COMMIT[2:]}{THEN}{MINI_PUBLISH}",
+        with_help=TABLE_AND_RELAY,
+    ),
+    **everywhere(
+        f"{WRITE}{THEN}await {COMMIT}",
+        f"await {COMMIT}{THEN}{PUBLISH}",
+        with_help=TABLE_AND_RELAY,
+    ),
+    postgresql=holds(f"{WRITE}{THEN}await {COMMIT}", f"await {COMMIT}{THEN}{WRITE}"),
+)
+def test_what_was_committed_is_published(stage: Stage) -> None:
+    steps = Steps(stage)
+    stage.call("declare")
+    steps.kill_at("committed", "upload", videos=VIDEOS[:1])
+    stage.call("upload", videos=VIDEOS[1:2])
+    relay, receiver = stage.spawn("relay"), stage.spawn("receive")
+    assert stage.happens(lambda: EVENTS[1] in receiver.done, receiver, relay)
+    assert set(receiver.done) == set(EVENTS[:2])
+
+
+@claim(
+    "An upload that was rolled back publishes nothing.",
+    minibroker=holds(MINI_WRITE, MINI_PUBLISH),
+    **everywhere(WRITE, PUBLISH),
+    postgresql=holds(
+        WRITE,
+        "async with await AsyncConnection.connect(DATABASE) as other:\n"
+        f"                {WRITE.replace('db', 'other')}",
+    ),
+)
+def test_what_was_rolled_back_is_not_published(stage: Stage) -> None:
+    steps = Steps(stage)
+    stage.call("declare")
+    steps.kill_at("written", "upload", videos=VIDEOS[:1])
+    stage.call("upload", videos=VIDEOS[1:2])
+    relay, receiver = stage.spawn("relay"), stage.spawn("receive")
+    assert stage.happens(lambda: EVENTS[1] in receiver.done, receiver, relay)
+    assert receiver.done == EVENTS[1:2]
+
+
+DELETE = "await db.execute(DELETE, [[number for number, _ in rows]])"
+
+
+@claim(
+    "Wherever a relay is killed, the next one publishes what is left: no event is lost.",
+    minibroker=holds(
+        """for number, event in rows:
+        BROKER.publish(QUEUE, event, message_id=str(number), publisher="relay")
+    if rows:  # after publishing: a crash here repeats, rather than loses
+        DB.execute(DELETE, [rows[-1][0]])""",
+        """if rows:
+        DB.execute(DELETE, [rows[-1][0]])
+        DB.commit()
+    for number, event in rows:
+        BROKER.publish(QUEUE, event, message_id=str(number))""",
+    ),
+    **everywhere(
+        f"await publish(rows)  # before the delete: repeat, rather than lose\n        {DELETE}",
+        f"{DELETE}{THEN}await db.commit(){THEN}await publish(rows)",
+    ),
+    postgresql=NO_RELAY,
+)
+def test_a_killed_relay_loses_nothing(stage: Stage) -> None:
+    steps = Steps(stage)
+    stage.call("declare")
+    stage.call("upload", videos=VIDEOS)
+    if stage.holds:
+        for name in ("read", "published"):
+            steps.kill_at(name, "relay")
+    relay, receiver = stage.spawn("relay"), stage.spawn("receive")
+    assert stage.happens(lambda: EVENTS[-1] in receiver.done, receiver, relay)
+    assert set(receiver.done) == set(EVENTS)
+
+
+@claim(
+    "A killed relay repeats no more than its batch, and each event under the same message id.",
+    minibroker=holds("message_id=str(number)", "message_id=str(id(object()))"),
+    rabbitmq=holds(
+        "message_id=str(number),",
+        "",
+        says="Without an id from you, aio-pika makes a new one each time.",
+    ),
+    kafka=holds(
+        "str(number).encode()",
+        "os.urandom(8).hex().encode()",
+        says="So it is with `enable_idempotence`, which knows nothing of another process.",
+    ),
+    nats=differs(
+        "Nothing arrives twice: within 2 minutes the stream drops a `Nats-Msg-Id` that it has.",
+        'headers={"Nats-Msg-Id": str(number)},',
+        "headers={},",
+    ),
+    redis=holds('"id": str(number)', '"id": os.urandom(8).hex()'),
+    mqtt=holds("(ID, str(number))", "(ID, os.urandom(8).hex())"),
+    postgresql=NO_RELAY,
+)
+def test_a_killed_relay_repeats_one_batch(stage: Stage) -> None:
+    steps = Steps(stage)
+    stage.call("declare")
+    stage.call("upload", videos=VIDEOS)
+    if stage.key in WITH_A_RELAY:
+        steps.kill_at("deleted", "relay")
+    relay, receiver = stage.spawn("relay"), stage.spawn("receive")
+    assert stage.happens(lambda: EVENTS[-1] in receiver.done, receiver, relay)
+    named = [(event, *more) for event, more in zip(receiver.taken, receiver.more, strict=True)]
+    first, again = set(named), len(named) - len(EVENTS)
+    assert len(first) == len(EVENTS) == len({message_id for _, message_id in first})
+    assert again == (BATCH if stage.holds else 0)
+
+
+@claim(
+    "Of two relays one waits for the other, so that no event overtakes another.",
+    minibroker=holds("asyncio.Lock()", "asyncio.Semaphore(2)"),
+    **everywhere("LIMIT %s FOR UPDATE", "LIMIT %s FOR UPDATE SKIP LOCKED"),
+    postgresql=NO_RELAY,
+)
+def test_relays_do_not_overtake_each_other(stage: Stage) -> None:
+    steps = Steps(stage)
+    stage.call("declare")
+    stage.call("upload", videos=VIDEOS)
+    receiver = stage.spawn("receive")
+    if stage.holds:
+        first = steps.stop_at("locked", "relay")
+        before = steps.count("waiting")
+        second = stage.spawn("relay")
+        assert stage.happens(lambda: steps.count("waiting") > before, second)
+        assert stage.stays(lambda: not receiver.taken, AT_ONCE)
+        first.kill()
+    assert stage.happens(lambda: EVENTS[-1] in receiver.done, receiver)
+    assert receiver.done == EVENTS
+
+
+#: What gives a message its id, and would be left out by somebody else's publisher. It can't be
+#: left out with aio-pika.
+IDS = {
+    "minibroker": ", message_id=str(number)",
+    "kafka": "headers=[(ID, str(number).encode())],",
+    "nats": 'headers={"Nats-Msg-Id": str(number)},',
+    "redis": '"id": str(number), ',
+    "mqtt": "properties.UserProperty = [(ID, str(number))]",
+}
+
+
+@pytest.mark.parametrize("key", [pytest.param(key, marks=pytest.mark.broker(key)) for key in IDS])
+def test_a_message_without_an_id_is_handed_over_all_the_same(
+    key: str, server: Server | None, addresses: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
+    code = (SNIPPETS / "patterns" / "transactional_outbox" / f"on_{key}.py").read_text()
+    assert code.count(IDS[key]) == 1
+    snippet = tmp_path / "without_ids.py"
+    snippet.write_text(code.replace(IDS[key], ""))
+    shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
+    with Stage(key, snippet, server, addresses=addresses(code)) as stage:
+        stage.call("declare")
+        stage.call("upload", videos=VIDEOS[:2])
+        stage.spawn("relay")
+        receiver = stage.spawn("receive")
+        assert stage.happens(lambda: receiver.done == EVENTS[:2], receiver)
+        assert receiver.more == [[""], [""]]
+
+
+@pytest.mark.broker("nats")
+def test_an_upload_that_commits_late_is_not_skipped(
+    server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
+    code = (SNIPPETS / "patterns" / "transactional_outbox" / "on_nats.py").read_text()
+    snippet = tmp_path / "on_nats.py"
+    snippet.write_text(code)
+    with Stage("nats", snippet, server, addresses=addresses(code)) as stage:
+        steps = Steps(stage)
+        stage.call("declare")
+        steps.stop_at("written", "upload", videos=VIDEOS[:1])
+        stage.call("upload", videos=VIDEOS[1:2])
+        relay, receiver = stage.spawn("relay"), stage.spawn("receive")
+        assert stage.happens(lambda: receiver.done == EVENTS[1:2], relay, receiver)
+        steps.go_on("written")
+        assert stage.happens(lambda: receiver.done == [EVENTS[1], EVENTS[0]], relay, receiver)
+        assert receiver.more == [["2"], ["1"]]
