@@ -19,7 +19,7 @@ from nats.js.errors import APIError
 URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 QUEUE, WORKERS = "transcode", "workers"
 LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
-FULL = 10077  # the server's err_code for "maximum messages exceeded"
+FULL = "maximum messages exceeded"  # its err_code, 10077, says less
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
 LONGEST_PAUSE = 1.0  # seconds
 TASKS = [f"transcode video-{number}.mp4" for number in range(1, 9)]
@@ -69,7 +69,7 @@ async def offer(jetstream: JetStreamContext, task: str) -> bool:
     try:
         await jetstream.publish(QUEUE, task.encode())
     except APIError as error:
-        if error.err_code != FULL:
+        if error.description != FULL:
             raise
         return False
     return True
@@ -116,11 +116,11 @@ async def main() -> None:
     async def note(task: str) -> None:
         done.append(task)
 
-    more, _ = await asyncio.gather(
-        submit(TASKS[confirmed:]), work("A", note, limit=len(TASKS))
-    )
-    print(f"confirmed {more} more, as worker A made room")
-    print(f"lost: {len(set(TASKS) - set(done))}")
+    await work("A", note, limit=len(TASKS) - confirmed)
+    more = await submit(TASKS[confirmed:])
+    print(f"worker A has made room: confirmed {more} more")
+    await work("A", note, limit=confirmed)
+    print(f"done: {len(set(done))} of {len(TASKS)} tasks")
 
 
 if __name__ == "__main__":

@@ -131,11 +131,11 @@ async def main() -> None:
     async def note(task: str) -> None:
         done.append(task)
 
-    more, _ = await asyncio.gather(
-        submit(TASKS[confirmed:]), work("A", note, limit=len(TASKS))
-    )
-    print(f"confirmed {more} more, as worker A made room")
-    print(f"lost: {len(set(TASKS) - set(done))}")
+    await work("A", note, limit=len(TASKS) - confirmed)
+    more = await submit(TASKS[confirmed:])
+    print(f"worker A has made room: confirmed {more} more")
+    await work("A", note, limit=confirmed)
+    print(f"done: {len(set(done))} of {len(TASKS)} tasks")
 
 
 if __name__ == "__main__":
