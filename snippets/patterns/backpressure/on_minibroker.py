@@ -54,8 +54,10 @@ async def work(
     with BROKER.consume(QUEUE, worker, prefetch) as consumer:
         async for delivery in consumer:
             await handle(delivery.message.body)
-            delivery.ack()  # now the consumer may hold another one
             done += 1
+            if done == limit:
+                consumer.prefetch = 0  # or the ack would bring another task
+            delivery.ack()
             if done == limit:
                 return
 
