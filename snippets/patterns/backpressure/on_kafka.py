@@ -22,7 +22,7 @@ LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
 RETENTION = 7 * 24 * 3600 * 1000  # ms; then a task is deleted, done or not
 SESSION = 6_000  # ms until a silent worker is dead; usual: 45_000
 LONGEST_PAUSE = 1.0  # seconds
-TASKS = [f"transcode video-{number}.mp4" for number in range(1, 9)]
+TASKS = [f"video-{number}.mp4" for number in range(1, 9)]
 
 Handler = Callable[[str], Awaitable[None]]
 

@@ -15,7 +15,7 @@ BROKER = Broker()  # lives in this process, and dies with it
 QUEUE = "transcode"
 LIMIT = 5  # tasks that may wait; usual: what workers do in minutes
 LONGEST_PAUSE = 1.0  # seconds
-TASKS = [f"transcode video-{number}.mp4" for number in range(1, 9)]
+TASKS = [f"video-{number}.mp4" for number in range(1, 9)]
 
 Handler = Callable[[str], Awaitable[None]]
 

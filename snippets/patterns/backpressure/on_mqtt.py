@@ -25,7 +25,7 @@ SESSIONS = {"A": SHARED, PRODUCER: CREDIT}  # and one for each other worker
 LIMIT = 5  # unfinished tasks; a session keeps 1000, and drops what is more
 SESSION_SECONDS = 7 * 24 * 3600  # a session's messages end with it
 NOBODY = 0x10  # "confirmed", but no session took it; failures are above it
-TASKS = [f"transcode video-{number}.mp4" for number in range(1, 9)]
+TASKS = [f"video-{number}.mp4" for number in range(1, 9)]
 
 Handler = Callable[[str], Awaitable[None]]
 Reports = asyncio.Queue[Any]

@@ -22,7 +22,7 @@ LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
 FULL = "maximum messages exceeded"  # its err_code, 10077, says less
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
 LONGEST_PAUSE = 1.0  # seconds
-TASKS = [f"transcode video-{number}.mp4" for number in range(1, 9)]
+TASKS = [f"video-{number}.mp4" for number in range(1, 9)]
 
 Handler = Callable[[str], Awaitable[None]]
 

@@ -20,7 +20,7 @@ URL = os.environ.get("DATABASE_URL", DEFAULT)
 LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
 POLL_SECONDS = 1  # nobody notifies of a task that a dead worker let go
 LONGEST_PAUSE = 1.0  # seconds
-TASKS = [f"transcode video-{number}.mp4" for number in range(1, 9)]
+TASKS = [f"video-{number}.mp4" for number in range(1, 9)]
 
 Handler = Callable[[str], Awaitable[None]]
 

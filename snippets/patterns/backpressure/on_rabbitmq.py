@@ -20,7 +20,7 @@ LIMIT = 5  # tasks that may wait; usual: what workers do in minutes
 ANSWER_SECONDS = 30  # an alarm blocks the connection: then nothing answers,
 # the time-out raises, and the task may still be taken when the alarm is over
 LONGEST_PAUSE = 1.0  # seconds
-TASKS = [f"transcode video-{number}.mp4" for number in range(1, 9)]
+TASKS = [f"video-{number}.mp4" for number in range(1, 9)]
 
 Handler = Callable[[str], Awaitable[None]]
 

@@ -19,7 +19,7 @@ QUEUE, GROUP = "transcode", "workers"
 LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
 LEASE = 2_000  # ms until a silent worker's task may be claimed; usual: 30_000
 LONGEST_PAUSE = 1.0  # seconds
-TASKS = [f"transcode video-{number}.mp4" for number in range(1, 9)]
+TASKS = [f"video-{number}.mp4" for number in range(1, 9)]
 
 Handler = Callable[[str], Awaitable[None]]
 
