@@ -1,0 +1,197 @@
+"""Prefetch and backpressure: what it promises, on every broker."""
+
+from __future__ import annotations
+
+from tests.brokers.kafka import Kafka
+from tests.brokers.mqtt import Mosquitto
+from tests.brokers.server import Server
+from tests.patterns.claims import claim, differs, holds
+from tests.patterns.stage import Stage
+
+#: What the snippets allow in the queue, and more than that.
+LIMIT = 5
+TASKS = [f"transcode {letter}.mp4" for letter in "abcdefghijkl"]
+
+#: Seconds for which a producer tries again at a full queue, where the test wants it to give up.
+BRIEFLY = 0.3
+
+#: A quorum queue confirms one more than its limit before it refuses.
+PLACES = {"rabbitmq": LIMIT + 1}
+
+
+def places(stage: Stage) -> int:
+    return PLACES.get(stage.key, LIMIT)
+
+
+def configure(server: Server | None, line: str) -> None:
+    """Start a server again with one line more in its configuration, until it is emptied."""
+    assert isinstance(server, Kafka | Mosquitto)
+    server.stop()
+    with server.configuration.open("a") as configuration:
+        configuration.write(f"{line}\n")
+    server.start()
+
+
+@claim(
+    "A full queue makes its producer wait: no more is confirmed until a worker has made room.",
+    minibroker=holds(
+        "if len(BROKER.find(QUEUE).ready) >= LIMIT:",
+        "if False:",
+        with_help="the producer counts what waits",
+    ),
+    rabbitmq=holds(
+        '"x-max-length": LIMIT,',
+        '"x-max-length": 100,',
+        says="A quorum queue takes one more than its limit before it refuses.",
+    ),
+    kafka=holds(
+        "while await unfinished(watcher) >= LIMIT:",
+        "while False:",
+        with_help="the producer reads the lag of the group first",
+    ),
+    nats=holds("max_msgs=LIMIT,", "max_msgs=100,"),
+    redis=holds(
+        "if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return false end\n",
+        "",
+        with_help="a script that counts before it adds",
+    ),
+    mqtt=holds(
+        "for _ in range(LIMIT):",
+        "for _ in range(100):",
+        with_help="credits: the producer spends one for each task, a worker gives it back",
+    ),
+    postgresql=holds(
+        "WHERE (SELECT count(*) FROM task) < %s",
+        "WHERE %s > 0",
+        with_help="an `INSERT` that counts first, under a lock",
+    ),
+)
+def test_a_full_queue_makes_its_producer_wait(stage: Stage) -> None:
+    stage.call("declare")
+    confirmed = stage.call("submit", tasks=TASKS, patience=BRIEFLY)
+    assert confirmed == places(stage)
+    worker = stage.spawn("work", worker="A")
+    assert stage.call("submit", tasks=TASKS[confirmed:]) == len(TASKS) - confirmed
+    assert stage.happens(lambda: sorted(worker.done) == TASKS, worker)
+
+
+@claim(
+    "No confirmed task is lost, however far the producer is ahead of the workers.",
+    minibroker=holds(
+        "return False\n    return QUEUE in",
+        "BROKER.find(QUEUE).ready.pop(0)\n    return QUEUE in",
+    ),
+    rabbitmq=holds('"x-overflow": "reject-publish",', '"x-overflow": "drop-head",'),
+    kafka=differs(
+        "Retention deletes what is too old, done or not; the lag falls, as if it had been done."
+    ),
+    nats=holds("discard=DiscardPolicy.NEW,", "discard=DiscardPolicy.OLD,"),
+    redis=holds(
+        "if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return false end\n"
+        "return redis.call('XADD', KEYS[1], '*',",
+        "return redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[1], '*',",
+    ),
+    mqtt=holds(
+        "for _ in range(LIMIT):",
+        "for _ in range(100):",
+        says="Without the credits Mosquitto confirms what it drops.",
+    ),
+    postgresql=holds("return added.rowcount == 1", "return True"),
+)
+def test_no_confirmed_task_is_lost(stage: Stage) -> None:
+    if stage.key == "kafka":
+        stage.replace("7 * 24 * 3600 * 1000", "1000")
+        configure(
+            stage.server,
+            "log.retention.check.interval.ms=100\nlog.initial.task.delay.ms=100",
+        )
+        stage.call("declare")
+        # The producer goes on, although nobody has done anything.
+        assert stage.call("submit", tasks=TASKS, patience=30) == len(TASKS)
+        assert isinstance(stage.server, Kafka)
+        assert stage.server.committed("transcoders") == []
+        return
+    if stage.key == "mqtt":
+        configure(stage.server, f"max_queued_messages {LIMIT}")
+    stage.call("declare")
+    confirmed = TASKS[: stage.call("submit", tasks=TASKS, patience=BRIEFLY)]
+    worker = stage.spawn("work", worker="A")
+    assert stage.happens(lambda: confirmed[-1] in worker.done, worker)
+    assert worker.done == confirmed
+
+
+@claim(
+    "A worker that hangs holds as many tasks as its prefetch allows; the others do the rest.",
+    minibroker=holds(
+        "BROKER.consume(QUEUE, worker, prefetch)", "BROKER.consume(QUEUE, worker, 100)"
+    ),
+    rabbitmq=holds("await channel.set_qos(prefetch_count=prefetch)", "pass"),
+    kafka=differs("It holds its partitions, and all that is in them."),
+    nats=holds("batch = min(prefetch, limit - done) if limit else prefetch", "batch = 100"),
+    redis=holds("count = min(prefetch, limit - done) if limit else prefetch", "count = 100"),
+    mqtt=differs(
+        "Receive Maximum limits what is on its way; its share waits in its session.",
+        '"$share/workers/transcode"',
+        '"transcode"',
+    ),
+    postgresql=holds("for _ in range(prefetch):", "for _ in range(5):"),
+)
+def test_a_hanging_worker_holds_its_prefetch(stage: Stage) -> None:
+    stage.call("declare")
+    if not stage.holds:
+        tasks = TASKS[:4]
+        hanging, free = (
+            stage.spawn("work", worker=name, mode=mode)
+            for name, mode in (("A", "hold"), ("B", "do"))
+        )
+        assert stage.work_is_shared_by(hanging, free)
+        stage.call("submit", tasks=tasks)
+        assert stage.happens(lambda: len(free.done) == len(tasks) // 2, hanging, free)
+        assert stage.stays(lambda: len(free.done) == len(tasks) // 2, 0.5)
+        return
+    tasks = TASKS[:LIMIT]
+    stage.call("submit", tasks=tasks)
+    hanging = stage.spawn("work", worker="A", prefetch=2, mode="hold")
+    assert stage.happens(lambda: bool(hanging.taken), hanging)
+    free = stage.spawn("work", worker="B", prefetch=2)
+    assert stage.happens(lambda: len(free.done) == len(tasks) - 2, hanging, free)
+    assert stage.stays(lambda: len(free.done) == len(tasks) - 2, 0.5)
+    hanging.release()
+    assert stage.happens(lambda: sorted(free.done + hanging.done) == tasks, hanging, free)
+
+
+@claim(
+    "A task that a worker holds still takes a place in the queue.",
+    minibroker=differs("Only what waits counts: what workers hold comes on top."),
+    rabbitmq=differs("Only what waits counts: what workers hold comes on top."),
+    kafka=holds(
+        "await handle(record.value.decode())",
+        "await consumer.commit({TopicPartition(TOPIC, record.partition): record.offset + 1});"
+        " await handle(record.value.decode())",
+    ),
+    nats=holds(
+        "await handle(held[0].data.decode())",
+        "await held[0].ack_sync(); await handle(held[0].data.decode())",
+    ),
+    redis=holds(
+        'await handle(fields["task"])',
+        'await acknowledge(redis, number); await handle(fields["task"])',
+    ),
+    mqtt=holds(
+        "await handle(task.payload.decode())",
+        "client.publish(CREDIT, qos=1); await take(answers); await handle(task.payload.decode())",
+    ),
+    postgresql=holds(
+        "await handle(body)",
+        'await db.execute("DELETE FROM task WHERE id = %s", [number]); await db.commit();'
+        " await handle(body)",
+    ),
+)
+def test_a_held_task_takes_a_place(stage: Stage) -> None:
+    stage.call("declare")
+    stage.call("submit", tasks=TASKS[:1])
+    busy = stage.spawn("work", worker="A", mode="hold")
+    assert stage.happens(lambda: busy.taken == TASKS[:1], busy)
+    more = stage.call("submit", tasks=TASKS[1:], patience=BRIEFLY)
+    held = 1
+    assert more == (places(stage) - held if stage.holds else places(stage))
