@@ -37,7 +37,7 @@ def table(project: Project, topics: str) -> str:
 
 def _body(project: Project, name: str, promise: Claim) -> str:
     file = Path("docs") / f"{name.replace('_', '-')}.md"
-    title = _title(project.root / file)
+    title = _title(project.root, file)
     here = page.current.path.removesuffix(".md").removesuffix("index").rstrip("/") or "."
     link = posixpath.relpath(name.replace("_", "-"), here) + "/"
     cells = "".join(_cell(broker, promise.verdicts.get(broker.key), link) for broker in BROKERS)
@@ -55,10 +55,11 @@ def _body(project: Project, name: str, promise: Claim) -> str:
     )
 
 
-def _title(file: Path) -> str:
-    found = re.search(r"^# (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+def _title(root: Path, file: Path) -> str:
+    text = (root / file).read_text(encoding="utf-8") if (root / file).is_file() else ""
+    found = re.search(r"^# (.+)$", text, re.MULTILINE)
     if not found:
-        raise EvidenceError(f"{file} has no `# ` heading to name the pattern by")
+        raise EvidenceError(f"{file} is missing, or has no `# ` heading to name the pattern by")
     return found[1]
 
 

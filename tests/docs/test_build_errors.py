@@ -90,6 +90,8 @@ FAULTS = {
     "a topic without claims": ("::: claims topics", "has no claims on 'topics'"),
     "a test that is gone": ("::: claims other", "tests/test_topic.py does not have"),
     "a line that is not in the snippet": ("::: claims stale", "does not contain the line"),
+    "a table of a pattern without claims": ("::: support topics", "has no claims on 'topics'"),
+    "a table of a pattern without a page": ("::: support topic", "docs/topic.md is missing"),
     "a missing recording": ("::: recording topic/x.mmd | X", "no recording snippets/topic/x.mmd"),
     "a diagram without description": ("```mermaid\nflowchart TD\na --> b\n```", "accTitle"),
     "a diagram that can't be drawn": (

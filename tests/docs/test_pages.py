@@ -68,3 +68,10 @@ def test_every_claim_is_recorded_on_every_broker_of_its_pattern() -> None:
 def test_recorded_clients_are_those_of_the_lock() -> None:
     recorded = json.loads(VERSIONS.read_text())
     assert {key: one["client"] for key, one in recorded.items()} == clients()
+
+
+@each
+def test_every_footnote_leads_to_the_references(page: Path) -> None:
+    notes = re.findall(r"^\[\^[\w-]+\]: .+$", page.read_text(), re.MULTILINE)
+    depth = "../" * (len(page.relative_to(DOCS).parts) - 1)
+    assert not [note for note in notes if f"]({depth}references.md#" not in note]
