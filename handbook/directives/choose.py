@@ -22,6 +22,8 @@ from handbook.directives.project import Project
 
 #: More questions than this, and a reader gives up.
 LONGEST = 5
+#: choose.css has a rule for each option up to this one.
+WIDEST = 5
 
 
 class ChooseError(Exception):
@@ -130,6 +132,11 @@ def _check(root: Path, file: str, chooser: Chooser) -> None:
     if chooser.start not in chooser.questions:
         raise ChooseError(f"{file}: start is {chooser.start!r}, and no question is called that")
     for name, question in chooser.questions.items():
+        if len(question.options) > WIDEST:
+            raise ChooseError(
+                f"{file}: question {name!r} has {len(question.options)} options: "
+                f"{WIDEST} are the most, or add a rule to choose.css"
+            )
         for option in question.options:
             if option.then not in names:
                 raise ChooseError(
@@ -188,7 +195,7 @@ def _step(chooser: Chooser, name: str, taken: tuple[Option, ...], places: tuple[
         )
         branches += (
             f'<div class="choose-branch"><p class="choose-if">If you chose '
-            f"“{inline(option.choose)}”</p>{follows}</div>"
+            f"“{inline(option.choose)}”:</p>{follows}</div>"
         )
     number = f'<span class="choose-number">Question {len(taken) + 1}</span>'
     return (

@@ -111,6 +111,11 @@ FAULTS = {
     "an unknown next": ("then: queue}", "then: que}", "leads to 'que', and no question or answer"),
     "a lost answer": ("then: queue}", "then: call}", "no path leads to 'queue'"),
     "a loop": ("then: queue}", "then: first}", "go round: first → second → first"),
+    "too many options": (
+        "      - {choose: One,",
+        "      - {choose: More, because: It may be., then: call}\n" * 4 + "      - {choose: One,",
+        "question 'second' has 6 options",
+    ),
     "an unknown start": ("start: first", "start: zeroth", "start is 'zeroth'"),
     "a missing page": ("calls.md", "call.md", "links to 'call.md', and there is no such page"),
     "a missing reason": ("because: It is urgent., ", "", "expected form (KeyError('because'))"),
