@@ -82,7 +82,7 @@ class Chooser:
 def form(project: Project, name: str) -> str:
     """Return the first question, with everything that follows from it."""
     chooser = load(project.root, name)
-    # The method: outside a dialog, Enter then sends nothing, and the choices stay.
+    # A browser may submit on Enter and reload the page; outside a dialog, "dialog" sends nothing.
     return (
         '<form class="choose" method="dialog" aria-label="Choose a broker" data-search-exclude>'
         f"{_step(chooser, chooser.start, (), ())}"
