@@ -58,12 +58,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each item with its broker; a parallel run keeps a broker's tests in one process."""
+    """Mark each item with its broker, and say which items share a process of a parallel run.
+
+    A file's tests of one broker do, and so does everything on a server that was given by its
+    address, of which there is only one.
+    """
     for item in items:
-        marker = item.get_closest_marker("broker")
-        if marker:
-            item.user_properties.append(("broker", named(marker.args[0]).key))
-        group = marker.args[0] if marker else item.path.parent.name
+        group = item.path.parent.name
+        if marker := item.get_closest_marker("broker"):
+            broker = named(marker.args[0])
+            item.user_properties.append(("broker", broker.key))
+            given = broker.variable and broker.variable in os.environ
+            group = broker.key if given else f"{broker.key} {item.path.stem}"
         item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -67,6 +67,13 @@ class Kafka(Server):
         return debian.has("java") and bool(_version(debian.kafka_jars()))
 
     def prepare(self) -> None:
+        blank = self._beside("blank")
+        if not blank.exists():
+            self._format()
+            shutil.copytree(self.data, blank)
+        shutil.copytree(blank, self.data, dirs_exist_ok=True)
+
+    def _format(self) -> None:
         self.port_number = self.port(9092)
         self.controller = self.port(9093)
         self.configuration = self.data / "server.properties"
@@ -95,7 +102,25 @@ class Kafka(Server):
         )
 
     def command(self) -> list[str]:
-        return self._java("kafka.Kafka", str(self.configuration))
+        # With the archive of loaded classes that its first end leaves, it starts in half the time.
+        return self._java(
+            *("-XX:+IgnoreUnrecognizedVMOptions", "-XX:+AutoCreateSharedArchive"),
+            *(f"-XX:SharedArchiveFile={self._beside('jsa')}", "-Xlog:cds=off"),
+            *("kafka.Kafka", str(self.configuration)),
+        )
+
+    def restart_on_nothing(self) -> None:
+        if not self._beside("jsa").exists():
+            self.stop()  # kill -9 would leave no archive
+        super().restart_on_nothing()
+
+    def close(self) -> None:
+        super().close()
+        shutil.rmtree(self._beside("blank"), ignore_errors=True)
+        self._beside("jsa").unlink(missing_ok=True)
+
+    def _beside(self, what: str) -> Path:
+        return self.data.with_name(f"{self.data.name}.{what}")
 
     def ready(self) -> bool:
         try:

@@ -25,8 +25,9 @@ from tests.snippets.running import SNIPPETS
             ("receive", {"subscriber": "notifier"}),
             "videos.notifier",
         ),
+        ("partitioned_consumers", ("declare", {}), ("work", {"worker": "A"}), "videos.0"),
     ],
-    ids=["work-queue", "publish-subscribe"],
+    ids=["work-queue", "publish-subscribe", "partitioned-consumers"],
 )
 def test_rabbitmq_worker_whose_consumer_was_cancelled(
     topic: str,

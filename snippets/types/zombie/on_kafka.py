@@ -1,0 +1,50 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["aiokafka>=0.14"]
+# ///
+"""A Kafka consumer that works too long loses its partition while it works."""
+
+import asyncio
+import os
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import CommitFailedError
+
+BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+PLACE = TopicPartition("transcode", 0)
+
+
+def consumer(name: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        PLACE.topic,
+        bootstrap_servers=BOOTSTRAP,
+        client_id=name,
+        group_id="transcoders",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_poll_interval_ms=1_000,  # usual: 300_000, five minutes
+        heartbeat_interval_ms=200,  # also how soon a rebalance is noticed
+    )
+
+
+async def main() -> None:
+    async with AIOKafkaProducer(bootstrap_servers=BOOTSTRAP) as producer:
+        await producer.send_and_wait(PLACE.topic, b"cat.mp4", partition=0)
+
+    async with consumer("A") as first:
+        record = await first.getone()
+        print(f"A begins {record.value.decode()}, and goes on for too long")
+        async with consumer("B") as second:
+            # A lives and sends heartbeats, but it does not ask for more.
+            again = await second.getone()
+            print(f"B begins {again.value.decode()}, while A is still at it")
+            try:
+                await first.commit({PLACE: record.offset + 1})
+            except CommitFailedError as error:
+                print(f"A is done and commits: {type(error).__name__}")
+            await second.commit({PLACE: again.offset + 1})
+            print("B is done and commits: the task was done twice")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

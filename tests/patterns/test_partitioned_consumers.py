@@ -1,0 +1,247 @@
+"""Partitioned consumers: what they promise, on every broker."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import Server
+from tests.patterns.claims import claim, differs, holds
+from tests.patterns.home import WARM_UP
+from tests.patterns.stage import SNIPPETS, Actor, Stage
+
+STEPS = ("upload", "transcode", "thumbnail", "notify")
+WORKERS = ("A", "B")
+#: Enough keys for each of two partitions, whatever a broker's hash is. By every hash, fox and owl
+#: are in different ones.
+KEYS = ("ant", "bee", "cat", "dog", "elk", "fox", "hen", "owl")
+
+_warm_ups = count(1)
+
+
+def tasks(*keys: str, steps: tuple[str, ...] = STEPS) -> list[tuple[str, str]]:
+    """Return the steps of each key, the keys in turn."""
+    return [(key, f"{step} {key}") for step in steps for key in keys]
+
+
+def of(key: str, steps: tuple[str, ...] = STEPS) -> list[str]:
+    """Return the tasks of a key, in the order in which they are published."""
+    return [task for _, task in tasks(key, steps=steps)]
+
+
+def happened(*workers: Actor) -> list[tuple[str, str]]:
+    """Return what the workers took and did, in the order in which it happened."""
+    events = [
+        (event["at"], what, event[what])
+        for process in {worker.process for worker in workers}
+        for event in list(process.events)
+        for what in ("taken", "done")
+        if what in event and not event[what].startswith(WARM_UP)
+    ]
+    return [(what, task) for _, what, task in sorted(events, key=lambda event: event[0])]
+
+
+def done(*workers: Actor) -> list[str]:
+    """Return what the workers finished, in the order in which they finished it."""
+    return [task for what, task in happened(*workers) if what == "done"]
+
+
+def begun(workers: list[Actor]) -> set[str]:
+    return {task for _, task in happened(*workers)}
+
+
+def only(key: str, happenings: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(what, task) for what, task in happenings if task.endswith(key)]
+
+
+def in_turn(key: str, steps: tuple[str, ...] = STEPS) -> list[tuple[str, str]]:
+    """Return what has to happen to a key: one task after the other."""
+    return [(what, task) for task in of(key, steps) for what in ("taken", "done")]
+
+
+def at_work(stage: Stage, hold: str) -> list[Actor]:
+    """Start two workers that hold on one text, and return when every partition has one."""
+    workers = [stage.spawn("work", worker=name, mode="hold", only=hold) for name in WORKERS]
+    while True:
+        warm_ups = [f"{WARM_UP} {next(_warm_ups)} {key}" for key in KEYS]
+        stage.call("submit", tasks=list(zip(KEYS, warm_ups, strict=True)))
+        assert stage.happens(partial(_begun, workers, warm_ups), *workers)
+        # On Kafka, a worker that joins later would wait for one that holds.
+        if stage.key != "kafka" or all(worker.warmed_up for worker in workers):
+            return workers
+
+
+def _begun(workers: list[Actor], tasks: list[str]) -> bool:
+    return set(tasks) <= {task for worker in workers for task in worker.warmed_up}
+
+
+@claim(
+    "Several workers handle the tasks of a key in order and one at a time; when one task hangs, "
+    "other keys go on.",
+    minibroker=holds(
+        "async with turns[queue]:",
+        "if True:",
+        with_help="queues by hash, and a lock for each",
+    ),
+    rabbitmq=holds(
+        '"x-single-active-consumer": True',
+        '"x-single-active-consumer": False',
+        with_help="the publisher hashes the key to a queue",
+    ),
+    kafka=holds("key=key.encode()", "partition=len(task) % 2"),
+    nats=holds("max_ack_pending=1,", "max_ack_pending=100,"),
+    redis=holds(
+        'redis.lock(f"{stream}:lock"',
+        'redis.lock(f"{stream}:{worker}"',
+        with_help="streams by hash, and a lock for each",
+    ),
+    mqtt=holds(
+        'client.subscribe(f"{CHANNEL}/{number}", qos=1)',
+        'client.subscribe(f"{CHANNEL}/+", qos=1)',
+        with_help="topics by hash, and one fixed client for each",
+    ),
+    postgresql=holds(
+        "SELECT min(id) FROM task AS same WHERE same.key = task.key)",
+        "task.id)",
+        with_help="a query that finds the oldest task of each key",
+    ),
+)
+def test_a_keys_tasks_are_handled_in_order(stage: Stage) -> None:
+    stage.call("declare")
+    workers = at_work(stage, hold="fox")
+    stage.call("submit", tasks=tasks("fox", "owl"))
+    assert stage.happens(
+        lambda: "notify owl" in done(*workers) or len(only("fox", happened(*workers))) > 1, *workers
+    )
+    # What was published first is still at its first step: order is a matter of one key.
+    assert stage.stays(lambda: only("fox", happened(*workers)) == [("taken", "upload fox")], 0.5)
+    for worker in workers:
+        worker.release()
+    assert stage.happens(lambda: "notify fox" in done(*workers), *workers)
+    for key in ("fox", "owl"):
+        assert only(key, happened(*workers)) == in_turn(key)
+
+
+@claim(
+    "When a worker is killed another takes over its partitions, and each key's order still holds; "
+    "only the task that it held comes twice.",
+    minibroker=holds(
+        "await handle(delivery.message.body)",
+        "delivery.ack(); await handle(delivery.message.body); continue",
+    ),
+    rabbitmq=holds(
+        "await handle(message.body.decode())",
+        "await message.ack(); await handle(message.body.decode()); continue",
+    ),
+    kafka=holds(
+        "await handle(record.value.decode())",
+        "await consumer.commit({partition: record.offset + 1})"
+        "; await handle(record.value.decode())",
+    ),
+    nats=holds(
+        "await handle(message.data.decode())",
+        "await message.ack_sync(); await handle(message.data.decode()); continue",
+    ),
+    redis=holds(
+        'await handle(fields["task"])',
+        'await redis.xdel(stream, number); await handle(fields["task"])',
+    ),
+    mqtt=differs(
+        "No other takes over: the partition waits for its own worker, who then goes on in order.",
+        "await handle(message.payload.decode())\n            client.ack(message.mid, message.qos)",
+        "client.ack(message.mid, message.qos)\n            await handle(message.payload.decode())",
+    ),
+    postgresql=holds(
+        "await handle(body)",
+        'await db.execute("DELETE FROM task WHERE id = %s", [number]); await db.commit();'
+        " await handle(body)",
+    ),
+)
+def test_another_worker_takes_over(stage: Stage) -> None:
+    stage.call("declare")
+    workers = at_work(stage, hold="transcode fox")
+    stage.call("submit", tasks=tasks("fox", "owl"))
+    assert stage.happens(lambda: "transcode fox" in begun(workers), *workers)
+    killed, other = sorted(workers, key=lambda worker: "transcode fox" not in worker.taken)
+    other.release()
+    killed.kill()
+    if not stage.holds:
+        assert stage.happens(lambda: "notify owl" in done(*workers), other)
+        assert stage.stays(lambda: not only("fox", happened(other)), stage.redelivery)
+        workers.append(stage.spawn("work", worker=WORKERS[workers.index(killed)]))
+    assert stage.happens(lambda: {"notify fox", "notify owl"} <= {*done(*workers)}, *workers)
+    twice = ("taken", "transcode fox")
+    expected = in_turn("fox")
+    expected.insert(expected.index(twice), twice)
+    assert only("fox", happened(*workers)) == expected
+    assert list(dict.fromkeys(task for task in done(*workers) if "owl" in task)) == of("owl")
+
+
+@claim(
+    "While a task hangs, the other keys of its partition wait.",
+    minibroker=holds("async with turns[queue]:", "if True:"),
+    rabbitmq=holds('"x-single-active-consumer": True', '"x-single-active-consumer": False'),
+    kafka=holds("NewTopic(CHANNEL, partitions,", "NewTopic(CHANNEL, partitions + 1,"),
+    nats=holds("max_ack_pending=1,", "max_ack_pending=100,"),
+    redis=holds('redis.lock(f"{stream}:lock"', 'redis.lock(f"{stream}:{worker}"'),
+    mqtt=holds(
+        "await handle(message.payload.decode())",
+        "asyncio.ensure_future(handle(message.payload.decode()))",
+    ),
+    postgresql=differs("Only the key of the task waits: it is a partition of its own."),
+)
+def test_keys_of_one_partition_wait_for_each_other(stage: Stage) -> None:
+    stage.call("declare", partitions=1)
+    stage.call("submit", tasks=tasks("fox", "owl"))
+    workers = [stage.spawn("work", worker=name, mode="hold", only="fox") for name in WORKERS]
+    assert stage.happens(lambda: "upload fox" in begun(workers), *workers)
+    if not stage.holds:
+        assert stage.happens(lambda: "notify owl" in done(*workers), *workers)
+        return
+    assert stage.stays(lambda: happened(*workers) == [("taken", "upload fox")], 1)
+
+
+@claim(
+    "A partition that is added takes keys from the others, and their new tasks overtake the old.",
+    minibroker=holds("crc32(key.encode()) % partitions", "0 * partitions"),
+    rabbitmq=holds("crc32(key.encode()) % partitions", "0"),
+    kafka=holds("key=key.encode()", "partition=0"),
+    nats=holds("partition({partitions},1)", "partition(1,1)"),
+    redis=holds("crc32(key.encode()) % partitions", "0"),
+    mqtt=holds("crc32(key.encode()) % partitions", "0"),
+    postgresql=differs("There is none to add: each key is a partition of its own."),
+)
+def test_adding_a_partition_breaks_the_order(stage: Stage) -> None:
+    stage.call("declare", partitions=1)
+    stage.call("submit", tasks=tasks(*KEYS, steps=("upload",)))
+    stage.call("declare", partitions=2)
+    stage.call("submit", tasks=tasks(*KEYS, steps=("transcode",)))
+    hold = "upload" if stage.holds else "upload ant"
+    workers = [stage.spawn("work", worker=name, mode="hold", only=hold) for name in WORKERS]
+    if not stage.holds:
+        others = KEYS[1:]
+        assert stage.happens(lambda: len(done(*workers)) == 2 * len(others), *workers)
+        for key in others:
+            assert only(key, happened(*workers)) == in_turn(key, steps=("upload", "transcode"))
+        return
+    assert stage.happens(
+        lambda: bool(happened(*workers)) and all(worker.process.events for worker in workers)
+    )
+    assert not stage.stays(lambda: not done(*workers), 4)
+    overtaken = done(*workers)[0].removeprefix("transcode ")
+    assert ("taken", f"transcode {overtaken}") in happened(*workers)
+    assert ("done", f"upload {overtaken}") not in happened(*workers)
+
+
+@pytest.mark.broker("nats")
+def test_a_key_of_two_tokens_is_refused(server: Server, tmp_path: Path) -> None:
+    snippet = tmp_path / "on_nats.py"
+    snippet.write_text((SNIPPETS / "patterns" / "partitioned_consumers" / snippet.name).read_text())
+    with Stage("nats", snippet, server) as stage:
+        stage.call("declare")
+        publisher = stage.spawn("submit", tasks=[("fox.mp4", "upload fox")])
+        assert stage.happens(lambda: publisher.ended, publisher)
+        assert "NoStreamResponse" in publisher.error
