@@ -15,7 +15,8 @@ from markdown.preprocessors import Preprocessor
 
 from handbook import page
 from handbook.diagrams import DiagramError
-from handbook.directives import claims, code, diagram, rosetta, support
+from handbook.directives import choose, claims, code, diagram, rosetta, support
+from handbook.directives.choose import ChooseError
 from handbook.directives.project import Project
 from handbook.evidence import EvidenceError
 from handbook.glossary import GlossaryError
@@ -27,6 +28,7 @@ _EXPANDERS = {
     "code": code.topic,
     "file": code.file,
     "claims": claims.table,
+    "choose": choose.form,
     "recording": diagram.recording,
     "rosetta": rosetta.table,
     "support": support.table,
@@ -91,7 +93,13 @@ class DirectivePreprocessor(Preprocessor):
     def _expand(self, index: int, indent: str, expander: Any, argument: str) -> list[str]:
         try:
             expanded = expander(self.project, argument)
-        except (SnippetError, EvidenceError, DiagramError, GlossaryError) as error:
+        except (
+            SnippetError,
+            EvidenceError,
+            DiagramError,
+            GlossaryError,
+            ChooseError,
+        ) as error:
             raise page.current.error(index, str(error)) from None
         if expanded.startswith("<"):
             expanded = self.md.htmlStash.store(expanded)

@@ -92,6 +92,7 @@ FAULTS = {
     "a line that is not in the snippet": ("::: claims stale", "does not contain the line"),
     "a table of a pattern without claims": ("::: support topics", "has no claims on 'topics'"),
     "a table of a pattern without a page": ("::: support topic", "docs/topic.md is missing"),
+    "questions that are missing": ("::: choose none.yml", "there is no docs/none.yml"),
     "a missing recording": ("::: recording topic/x.mmd | X", "no recording snippets/topic/x.mmd"),
     "a diagram without description": ("```mermaid\nflowchart TD\na --> b\n```", "accTitle"),
     "a diagram that can't be drawn": (
