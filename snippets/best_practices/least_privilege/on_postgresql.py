@@ -41,8 +41,9 @@ async def create(admin: AsyncConnection, account: str) -> str:
     await admin.execute(
         sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, password)
     )
-    rights = sql.SQL(GRANTS[account])
-    await admin.execute(sql.SQL("GRANT {} ON task TO {}").format(rights, name))
+    for right in f"{GRANTS[account]} ON video.task", "USAGE ON SCHEMA video":
+        grant = sql.SQL("GRANT {} TO {}").format(sql.SQL(right), name)
+        await admin.execute(grant)
     return make_conninfo(URL, user=account, password=password)
 
 
