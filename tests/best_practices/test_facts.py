@@ -15,11 +15,15 @@ from typing import Any
 import aio_pika
 import nats
 import pytest
-from aiormq.exceptions import ChannelAccessRefused, ConnectionNotImplemented
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ConnectionNotImplemented,
+    ProbableAuthenticationError,
+)
 from nats.js.api import DiscardPolicy
 from nats.js.errors import APIError
 from redis import Redis as RedisClient
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import AuthenticationError, OutOfMemoryError
 
 from tests.brokers import Server
 from tests.brokers.mqtt import CONNECT, Mosquitto
@@ -232,3 +236,46 @@ def test_redis_full_memory_refuses_new_entries_and_lets_workers_read(server: Ser
             assert redis.xreadgroup("workers", "A", {"uploads": ">"})
         finally:
             redis.config_set("maxmemory", "0")
+
+
+@pytest.mark.broker("redis")
+def test_redis_connection_outlives_a_change_of_its_password(server: Server) -> None:
+    with RedisClient.from_url(server.address) as admin:
+        admin.acl_setuser("uploader", enabled=True, passwords=["+old"], commands=["+ping"])
+        try:
+            with RedisClient.from_url(server.address, username="uploader", password="old") as open_:
+                assert open_.ping()
+                # Two passwords are valid at a time, then the old one is taken away.
+                admin.acl_setuser("uploader", passwords=["+new", "-old"])
+                assert open_.ping()
+            with (
+                pytest.raises(AuthenticationError),
+                RedisClient.from_url(server.address, username="uploader", password="old") as late,
+            ):
+                late.ping()
+        finally:
+            admin.acl_deluser("uploader")
+
+
+@pytest.mark.broker("rabbitmq")
+def test_rabbitmq_connection_outlives_a_change_of_its_password(server: Server) -> None:
+    assert isinstance(server, Rabbitmq)
+    put(server, "users/uploader", {"password": "old", "tags": ""})
+    put(server, "permissions/%2F/uploader", {"configure": "", "write": ".*", "read": ".*"})
+    address = server.address.replace("guest:guest", "uploader:old")
+
+    async def run() -> None:
+        async with await aio_pika.connect(server.address) as admin:
+            channel = await admin.channel()
+            await channel.declare_queue("transcode", durable=True, arguments=QUORUM)
+        async with await aio_pika.connect(address) as connection:
+            change = {"password": "new", "tags": ""}
+            await asyncio.to_thread(put, server, "users/uploader", change)
+            await publish(connection, "", "transcode")
+            with pytest.raises(ProbableAuthenticationError):
+                await aio_pika.connect(address)
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.ask("users/uploader", "DELETE")

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aio_pika
+import aiormq
 import nats
+import psycopg
 import pytest
 import trustme
 from paho.mqtt.client import Client
@@ -20,6 +23,8 @@ from redis.exceptions import RedisError
 from tests.brokers import NotFoundError, Server, make
 from tests.brokers.mqtt import Mosquitto
 from tests.brokers.nats import Nats
+from tests.brokers.postgresql import Postgresql
+from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.redis import Redis
 from tests.brokers.server import answers
 from tests.conftest import REQUIRED
@@ -93,6 +98,47 @@ class MosquittoTls(Certified, Mosquitto):
         return self.listens()
 
 
+class RabbitmqTls(Certified, Rabbitmq):
+    """RabbitMQ with TLS on its only AMQP port."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.certify()
+        file = self.data / "rabbitmq.conf"
+        plain, tls = "listeners.tcp.1", "listeners.tcp = none\nlisteners.ssl.1"
+        file.write_text(
+            file.read_text().replace(plain, tls)
+            + f"ssl_options.certfile = {self.data}/server.pem\n"
+            f"ssl_options.keyfile = {self.data}/server.key\n"
+        )
+
+    def environment(self) -> dict[str, str]:
+        kept = super().environment()
+        return {name: kept[name] for name in kept if not name.startswith("RABBITMQ_NODE_")} | {
+            "RABBITMQ_NODENAME": kept["RABBITMQ_NODENAME"]
+        }
+
+    def ready(self) -> bool:
+        return self.listens() and answers(self.host, self.management)
+
+
+class PostgresqlTls(Certified, Postgresql):
+    """PostgreSQL that takes no connection without TLS."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.certify()
+        (self.data / "server.key").chmod(0o600)
+        (self.database / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust\n")
+
+    def command(self) -> list[str]:
+        return [
+            *super().command(),
+            *("-c", "ssl=on", "-c", f"ssl_cert_file={self.data}/server.pem"),
+            *("-c", f"ssl_key_file={self.data}/server.key"),
+        ]
+
+
 async def redis_by_the_snippet(server: Certified, ca: Path | None) -> str:
     ask: Callable[[str, Path | None], Coroutine[Any, Any, str]] = load(SNIPPET).ask
     scheme = "rediss" if ca else "redis"
@@ -134,6 +180,29 @@ async def by_paho(server: Certified, ca: Path | None) -> str:
     return f"no connection: {code.name}".split(":")[0]
 
 
+async def by_aio_pika(server: Certified, ca: Path | None) -> str:
+    context = ssl.create_default_context(cafile=ca) if ca else None
+    scheme = "amqps" if ca else "amqp"
+    address = f"{scheme}://guest:guest@127.0.0.1:{server.port_number}/"
+    try:
+        async with await aio_pika.connect(address, ssl_context=context, timeout=5):
+            return "connected"
+    except (OSError, aiormq.exceptions.AMQPError) as error:
+        refused = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        return "no trust in the server" if refused else "no connection"
+
+
+async def by_psycopg(server: Certified, ca: Path | None) -> str:
+    tls = f"sslmode=verify-full sslrootcert={ca}" if ca else "sslmode=disable"
+    address = f"host=127.0.0.1 port={server.port_number} user=postgres {tls}"
+    try:
+        async with await psycopg.AsyncConnection.connect(address):
+            return "connected"
+    except psycopg.OperationalError as error:
+        refused = "certificate verify failed" in str(error)
+        return "no trust in the server" if refused else "no connection"
+
+
 @dataclass(frozen=True)
 class Way:
     key: str
@@ -142,6 +211,8 @@ class Way:
 
 
 WAYS = [
+    Way("rabbitmq", RabbitmqTls, by_aio_pika),
+    Way("postgresql", PostgresqlTls, by_psycopg),
     Way("redis", RedisTls, redis_by_the_snippet),
     Way("nats", NatsTls, by_nats),
     Way("mqtt", MosquittoTls, by_paho),
