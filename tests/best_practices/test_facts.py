@@ -15,6 +15,9 @@ from typing import Any
 import aio_pika
 import nats
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiormq.exceptions import (
     ChannelAccessRefused,
     ConnectionNotImplemented,
@@ -279,3 +282,65 @@ def test_rabbitmq_connection_outlives_a_change_of_its_password(server: Server) -
         asyncio.run(run())
     finally:
         server.ask("users/uploader", "DELETE")
+
+
+@ConsumerRebalanceListener.register
+class Moves:
+    """What a member of a group is told of its partitions."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def on_partitions_revoked(self, _: object) -> None:
+        self.seen.append("revoked")
+
+    async def on_partitions_assigned(self, _: object) -> None:
+        self.seen.append("assigned")
+
+
+@pytest.mark.broker("kafka")
+@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+def test_kafka_restart_of_a_static_member_moves_no_partition(static: bool, server: Server) -> None:
+    async def member(name: str) -> tuple[AIOKafkaConsumer, Moves]:
+        moves = Moves()
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=server.address,
+            group_id="transcoders",
+            group_instance_id=name if static else None,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=300,
+        )
+        consumer.subscribe(["transcode"], listener=moves)
+        await consumer.start()
+        return consumer, moves
+
+    async def share(*members: AIOKafkaConsumer) -> None:
+        deadline = time.monotonic() + 30
+        while any(len(one.assignment()) != 1 for one in members):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
+    async def run() -> list[str]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+        await admin.start()
+        await admin.create_topics([NewTopic("transcode", 2, 1)])
+        await admin.close()
+        (stays, moves), (restarts, _) = await asyncio.gather(member("A"), member("B"))
+        try:
+            await share(stays, restarts)
+            before = len(moves.seen)
+            await restarts.stop()
+            if not static:
+                deadline = time.monotonic() + 30
+                while len(stays.assignment()) != 2:
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.02)
+            restarts, _ = await member("B")
+            await share(stays, restarts)
+            return moves.seen[before:]
+        finally:
+            await stays.stop()
+            await restarts.stop()
+
+    seen = asyncio.run(run())
+    assert seen == ([] if static else ["revoked", "assigned"] * 2)
