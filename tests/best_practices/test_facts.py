@@ -343,4 +343,4 @@ def test_kafka_restart_of_a_static_member_moves_no_partition(static: bool, serve
             await restarts.stop()
 
     seen = asyncio.run(run())
-    assert seen == ([] if static else ["revoked", "assigned"] * 2)
+    assert seen.count("revoked") == (0 if static else 2)
