@@ -72,11 +72,8 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
 
 
 async def bury(jetstream: JetStreamContext, message: Msg, why: str) -> None:
-    attempts = min(message.metadata.num_delivered, LIMIT)
-    headers = {
-        "Reason": " ".join(why.split()),  # a line break would end it
-        "Attempts": str(attempts),
-    }
+    attempts = str(min(message.metadata.num_delivered, LIMIT))
+    headers = {"Reason": why, "Attempts": attempts}
     await jetstream.publish(DEAD, message.data, headers=headers)
 
 
@@ -89,7 +86,7 @@ async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
         for _ in range((await jetstream.stream_info(DEAD)).state.messages):
             letter = await letters.next_msg(timeout=5)
             body = letter.data.decode(errors="surrogateescape")
-            assert (why := letter.headers)
+            why = letter.headers or {}
             found.append((body, why["Reason"], int(why["Attempts"])))
             if redrive:
                 await submit([body])
