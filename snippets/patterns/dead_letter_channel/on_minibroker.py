@@ -58,8 +58,9 @@ async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
         attempts = LIMIT if reason == "delivery-limit" else 1
         found.append((letter.message.body, reason, attempts))
     if redrive:
-        with BROKER.consume(DEAD, "operator", len(found) or 1) as operator:
-            for letter in list(operator.unacked):
+        with BROKER.consume(DEAD, "operator") as operator:
+            for _ in found:
+                letter = await operator.inbox.get()
                 await submit([letter.message.body])
                 letter.ack()  # last: a crash repeats it, and loses nothing
     return found
