@@ -63,6 +63,12 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
         channel = await connection.channel()
         # One: if the worker dies, all that it holds count as tried.
         await channel.set_qos(prefetch_count=1)
+        # Without this, aio-pika waits for ever once its consumer is cancelled.
+        ends: list[asyncio.Task[None]] = []
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(
+            lambda _: ends.append(asyncio.create_task(connection.close()))
+        )
         queue = await channel.get_queue(QUEUE)
         async with queue.iterator(consumer_tag=worker) as messages:
             async for message in messages:
@@ -75,14 +81,14 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
                     done = True
                 except Exception as error:
                     # The dead letter won't say what the error was: log it.
-                    logging.warning("%r: %r", message.body, error)
+                    logging.warning("%r: %r", message.body[:80], error)
                 settled += done or not video or failures + 1 >= LIMIT
                 if settled == limit:
                     await messages.close()  # or another one comes
                 if done:
                     await message.ack()
                 else:
-                    # Malformed: dead at once. From 4.3 on, nack counts not.
+                    # Malformed: dead at once. From 4.3 on a nack won't count.
                     await message.reject(requeue=bool(video))
     if settled != limit:  # the iterator ends quietly with its connection
         raise ConnectionError("RabbitMQ sends nothing any more")
