@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
@@ -149,3 +150,22 @@ def test_a_counter_that_was_replaced_can_commit_no_more(server: Server) -> None:
                     await old.commit_transaction()
 
     asyncio.run(second_of_one_id())
+
+
+@pytest.mark.broker("postgresql")
+def test_a_slot_that_is_too_far_behind_becomes_invalid(server: Server) -> None:
+    with psycopg.connect(server.address, autocommit=True) as db:
+        db.execute("CREATE TABLE video (title text)")
+        db.execute("SELECT pg_create_logical_replication_slot('cdc', 'test_decoding')")
+        db.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '32MB'")
+        try:
+            db.execute("SELECT pg_reload_conf()")
+            for _ in range(6):  # each takes a segment of 16 MB
+                db.execute("INSERT INTO video VALUES ('cat')")
+                db.execute("SELECT pg_switch_wal()")
+            db.execute("CHECKPOINT")
+            with pytest.raises(psycopg.OperationalError, match="can no longer"):
+                db.execute("SELECT * FROM pg_logical_slot_peek_changes('cdc', NULL, NULL)")
+        finally:
+            db.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
+            db.execute("SELECT pg_reload_conf()")
