@@ -1,4 +1,4 @@
-"""Which line of a use case's snippet carries what its page says: without it, the run differs."""
+"""What a use case's page says of its run: the line that carries it, and the cases beside it."""
 
 from __future__ import annotations
 

@@ -116,6 +116,7 @@ async def main() -> None:
         await relay(quiet)
         print("the relay has read them\n  the slot keeps", await slot_keeps())
         await old.execute("SELECT pg_drop_replication_slot(%s)", [SLOT])
+        await old.execute("DROP TABLE video")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,7 @@ async def main() -> None:
         )
         for name, minutes in await waits.fetchall():
             print(f"next: {name}, in {minutes} minutes")
+        await db.execute("DROP TABLE schedule, task")
 
 
 if __name__ == "__main__":
