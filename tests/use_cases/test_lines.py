@@ -169,3 +169,16 @@ def test_a_slot_that_is_too_far_behind_becomes_invalid(server: Server) -> None:
         finally:
             db.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
             db.execute("SELECT pg_reload_conf()")
+
+
+@pytest.mark.broker("postgresql")
+def test_a_long_column_that_was_not_touched_is_not_in_the_log(server: Server) -> None:
+    with psycopg.connect(server.address, autocommit=True) as db:
+        db.execute("CREATE TABLE video (title text PRIMARY KEY, state text, words text)")
+        db.execute("ALTER TABLE video ALTER words SET STORAGE EXTERNAL")
+        db.execute("INSERT INTO video VALUES ('cat', 'new', repeat('meow ', 2000))")
+        db.execute("SELECT pg_create_logical_replication_slot('cdc', 'test_decoding')")
+        db.execute("UPDATE video SET state = 'ready'")
+        changes = db.execute("SELECT data FROM pg_logical_slot_peek_changes('cdc', NULL, NULL)")
+        (update,) = (line for (line,) in changes.fetchall() if "UPDATE" in line)
+        assert update.endswith("state[text]:'ready' words[text]:unchanged-toast-datum")

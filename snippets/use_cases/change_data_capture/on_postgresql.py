@@ -26,7 +26,7 @@ KEPT = """
 SELECT pg_current_wal_lsn() - restart_lsn > 1e6 FROM pg_replication_slots
 WHERE slot_name = %s"""
 
-Row = dict[str, str]
+Row = dict[str, str | None]
 Publish = Callable[[str, Row], Awaitable[None]]
 
 
@@ -34,11 +34,10 @@ def translate(line: str) -> tuple[str, Row] | None:
     """Make an event of a line of test_decoding; BEGIN and COMMIT are none."""
     if not (change := CHANGE.fullmatch(line)):
         return None
-    columns = COLUMN.findall(change[2])
-    row = {
-        name: quoted.replace("''", "'") or plain
-        for name, quoted, plain in columns
-    }
+    row: Row = {}
+    for name, quoted, plain in COLUMN.findall(change[2]):
+        value = quoted.replace("''", "'") or plain
+        row[name] = None if plain == "null" else value
     return change[1].lower(), row
 
 
