@@ -110,12 +110,14 @@ async def main() -> None:
 
         job, video, second = await take_soon(jobs)  # A's lease has ended
         print("worker B:", await jobs.status("click 1"))
-        try:
+        for worker, attempt in (("A", first), ("B", second)):
             # A file of its own for each attempt: A has overwritten nothing.
-            await jobs.finish(job, first, f"{video}.{first}.webm")
-        except NotMineError:
-            print("worker A: too late")
-        await jobs.finish(job, second, f"{video}.{second}.webm")
+            result = f"{video}.{attempt}.webm"
+            try:
+                await jobs.finish(job, attempt, result)
+                print(f"worker {worker}: finished")
+            except NotMineError:
+                print(f"worker {worker}: too late")
         print("user:", await jobs.status("click 1"))
 
         await jobs.submit("click 2", "dog.mp4")
