@@ -24,7 +24,7 @@ def a_worker_hears_of_a_cancelled_job(lines: Printed) -> None:
 
 
 def a_follower_gets_a_notice_once(lines: Printed) -> None:
-    assert lines.count("push: ana: cat.mp4 starts now") == 1
+    assert lines.count("phone: ana: cat.mp4 starts now") == 1
     assert lines.count("mail: ben: cat.mp4 starts now") == 1
 
 

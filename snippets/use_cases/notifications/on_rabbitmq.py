@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractChannel
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 EVENTS, EXPIRED = "premieres", "expired"
-PREFERENCES = {"ana": "push", "ben": "mail", "eva": "push", "kim": None}
+PREFERENCES = {"ana": "phone", "ben": "mail", "eva": "phone", "kim": None}
 # Where the senders remember what they sent. In production: their database.
 SENT = sqlite3.connect(":memory:")
 SENT.execute("CREATE TABLE sent (notice text PRIMARY KEY)")
@@ -28,11 +28,11 @@ async def declare(channel: AbstractChannel) -> None:
             name, durable=True, arguments={"x-queue-type": "quorum"}
         )
     await channel.declare_queue(
-        "push",
+        "phone",
         durable=True,
         arguments={
             "x-queue-type": "quorum",
-            # What nobody pushed in time can be counted there. Without these
+            # What nobody sent in time can be counted there. Without these
             # two it would vanish without a trace.
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": EXPIRED,
@@ -59,7 +59,7 @@ async def publish(
     )
 
 
-async def fan_out(audience: Audience, push_seconds: float = 60) -> None:
+async def fan_out(audience: Audience, phone_seconds: float = 60) -> None:
     """Turn one event into a notice for each follower who wants one."""
     async with await connect(URL) as connection:
         channel = await connection.channel(on_return_raises=True)
@@ -72,13 +72,13 @@ async def fan_out(audience: Audience, push_seconds: float = 60) -> None:
             # The same id when a crash makes all of this run again.
             notice = f"{event.message_id}/{user}"
             # Nobody wants "starts now" an hour late. A mail may wait.
-            limit = push_seconds if way == "push" else None
+            limit = phone_seconds if way == "phone" else None
             await publish(channel, way, f"{user}: {video}", notice, limit)
         await event.ack()  # after the last notice is confirmed
 
 
 async def send(way: str, count: int) -> None:
-    """Send what waits in one channel's queue, each notice once."""
+    """Send what waits in one queue, each notice once."""
     async with await connect(URL) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=1)
@@ -115,11 +115,11 @@ async def main() -> None:
         except RuntimeError:
             print("fan-out: crashed after two of three notices")
         await fan_out(everyone)
-        await send("push", 3)
+        await send("phone", 3)
         await send("mail", 2)
 
         await publish(channel, EVENTS, "dog.mp4 starts now", "event-2")
-        await fan_out(everyone, push_seconds=0.001)  # nobody pushes meanwhile
+        await fan_out(everyone, phone_seconds=0.001)  # nobody sends meanwhile
         async with (await channel.get_queue(EXPIRED)).iterator() as missed:
             for _ in range(2):
                 message = await anext(missed)
