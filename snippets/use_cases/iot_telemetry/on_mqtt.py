@@ -109,9 +109,9 @@ async def main() -> None:
             await put(camera, answers, "cameras/gate/celsius", celsius)
 
         async with connect("dashboard") as (client, reports):
-            # The last values may come before the answer to the subscription.
-            client.subscribe("cameras/+/alive", qos=1)
-            client.subscribe("cameras/+/celsius", qos=1)
+            # Not QoS 1: of its last values, Mosquitto drops all above 1000.
+            client.subscribe("cameras/+/alive", qos=0)
+            client.subscribe("cameras/+/celsius", qos=0)
             await show("dashboard", client, reports, 2)
             # The camera's power fails: no goodbye, the connection breaks.
             await asyncio.to_thread(camera.loop_stop)
@@ -120,7 +120,7 @@ async def main() -> None:
             await show("dashboard", client, reports, 1)
 
     async with connect("second") as (client, reports):
-        client.subscribe("cameras/+/alive", qos=1)
+        client.subscribe("cameras/+/alive", qos=0)
         await show("second dashboard", client, reports, 1)
 
     async with connect("collector", AWAY_SECONDS) as (client, reports):
