@@ -63,8 +63,10 @@ async def fan_out(audience: Audience, phone_seconds: float = 60) -> None:
     """Turn one event into a notice for each follower who wants one."""
     async with await connect(URL) as connection:
         channel = await connection.channel(on_return_raises=True)
+        await channel.set_qos(prefetch_count=1)
         queue = await channel.get_queue(EVENTS)
-        event = await queue.get(timeout=5)
+        async with queue.iterator() as events:
+            event = await anext(events)
         video = event.body.decode()
         for user in audience(video):
             if not (way := PREFERENCES[user]):
@@ -81,7 +83,6 @@ async def send(way: str, count: int) -> None:
     """Send what waits in one queue, each notice once."""
     async with await connect(URL) as connection:
         channel = await connection.channel()
-        await channel.set_qos(prefetch_count=1)
         queue = await channel.get_queue(way)
         for _ in range(count):
             message = await queue.get(timeout=5)
