@@ -22,8 +22,7 @@ SIGNS = {"*": r"[^.]*\.", "#": r"(?:[^.]*\.)*"}  # one word; any number
 Handler = Callable[[str, str], Awaitable[None]]
 
 
-async def _declare(receiver: str = "") -> set[str]:
-    """Make the topic, and return the receiver's patterns."""
+async def _declare() -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
     try:
         await admin.start()
@@ -34,11 +33,17 @@ async def _declare(receiver: str = "") -> set[str]:
         for _, code, reason in answer.topic_errors:
             if code not in (0, TopicAlreadyExistsError.errno):
                 raise for_code(code)(reason)
-        if not receiver:
-            return set()
+    finally:
+        await admin.close()
+
+
+async def _patterns(receiver: str) -> list[str]:
+    """Read the note that stands beside the receiver's committed offset."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+    try:
+        await admin.start()
         places = await admin.list_consumer_group_offsets(receiver)
-        note = places[VIDEOS].metadata if VIDEOS in places else "[]"
-        return set(json.loads(note))
+        return [str(one) for one in json.loads(places[VIDEOS].metadata)]
     finally:
         await admin.close()
 
@@ -55,27 +60,28 @@ def _consumer(receiver: str) -> AIOKafkaConsumer:
 
 
 async def subscribe(receiver: str, patterns: Sequence[str]) -> None:
-    """Add patterns to those of a receiver that is not running."""
-    note = json.dumps(sorted({*patterns} | await _declare(receiver)))
+    """Add patterns to those of a receiver, while it is not running."""
+    await _declare()
     consumer = _consumer(receiver)
     consumer.assign([VIDEOS])
     async with consumer:
         place = await consumer.committed(VIDEOS)
         if place is None:  # new: it begins at the topic's end
             place = (await consumer.end_offsets([VIDEOS]))[VIDEOS]
-        await consumer.commit({VIDEOS: (place, note)})
+        else:
+            patterns = sorted({*patterns, *await _patterns(receiver)})
+        await consumer.commit({VIDEOS: (place, json.dumps(list(patterns)))})
 
 
 async def publish(events: Sequence[tuple[str, str]]) -> list[str] | None:
     """Return None: the broker does not know who reads what."""
     await _declare()
+    topic, number = VIDEOS
     async with AIOKafkaProducer(
         bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
     ) as producer:
         confirms = [
-            await producer.send(
-                VIDEOS.topic, body.encode(), key.encode(), VIDEOS.partition
-            )
+            await producer.send(topic, body.encode(), key.encode(), number)
             for key, body in events
         ]
         await asyncio.gather(*confirms)
@@ -91,8 +97,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
 async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
-    patterns = sorted(await _declare(receiver))
-    compiled = [_compile(pattern) for pattern in patterns]
+    patterns = await _patterns(receiver)
+    compiled = [_compile(one) for one in patterns]
     consumer = _consumer(receiver)
     consumer.subscribe([VIDEOS.topic])
     done = 0
@@ -107,8 +113,8 @@ async def receive(
                 await handle(key, body)
                 done += 1
             # Each commit carries the patterns on, or they would be lost.
-            place = (record.offset + 1, json.dumps(patterns))
-            await consumer.commit({VIDEOS: place})
+            note = json.dumps(patterns)
+            await consumer.commit({VIDEOS: (record.offset + 1, note)})
     finally:
         await consumer.stop()  # leaves the group, or the next must wait
 
@@ -124,9 +130,9 @@ async def main() -> None:
     await subscribe("player", ["video.transcoded.#"])
     await publish(
         [
-            ("video.uploaded.de", "cat.mp4"),
-            ("video.transcoded.en.4k", "dog.mp4"),
             ("video.transcoded.de", "cat.mp4"),
+            ("video.transcoded.en.4k", "dog.mp4"),
+            ("video.uploaded.de", "bee.mp4"),
             ("video.deleted.en", "owl.mp4"),
         ]
     )

@@ -25,7 +25,8 @@ async def publish(events: Sequence[tuple[str, str]]) -> list[str] | None:
     """Return the keys of the events that nobody gets."""
     unheard = []
     for key, body in events:
-        if not BROKER.publish(key, body):  # the queues that hold it now
+        queues = BROKER.publish(key, body, publisher="videos")
+        if not queues:  # the confirm names those that hold it
             unheard.append(key)
     return unheard
 
@@ -34,7 +35,7 @@ async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
     done = 0
-    with BROKER.consume(receiver, receiver) as consumer:
+    with BROKER.consume(receiver) as consumer:
         async for delivery in consumer:
             await handle(delivery.message.routing_key, delivery.message.body)
             delivery.ack()  # after the work: a crash before it loses nothing
@@ -54,9 +55,9 @@ async def main() -> None:
     await subscribe("player", ["video.transcoded.#"])
     unheard = await publish(
         [
-            ("video.uploaded.de", "cat.mp4"),
-            ("video.transcoded.en.4k", "dog.mp4"),
             ("video.transcoded.de", "cat.mp4"),
+            ("video.transcoded.en.4k", "dog.mp4"),
+            ("video.uploaded.de", "bee.mp4"),
             ("video.deleted.en", "owl.mp4"),
         ]
     )

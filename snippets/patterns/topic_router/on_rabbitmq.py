@@ -94,9 +94,9 @@ async def main() -> None:
     await subscribe("player", ["video.transcoded.#"])
     unheard = await publish(
         [
-            ("video.uploaded.de", "cat.mp4"),
-            ("video.transcoded.en.4k", "dog.mp4"),
             ("video.transcoded.de", "cat.mp4"),
+            ("video.transcoded.en.4k", "dog.mp4"),
+            ("video.uploaded.de", "bee.mp4"),
             ("video.deleted.en", "owl.mp4"),
         ]
     )
