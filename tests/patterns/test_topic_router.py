@@ -15,6 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "patterns" / "topic-router.md"
 
 #: The notations of the table, and the brokers that have another one than RabbitMQ's.
 NOTATIONS = ("rabbitmq", "nats", "mqtt")
+BROKERS = ("RabbitMQ", "NATS", "MQTT")
 
 Answer = Literal["yes", "no", "refused"]
 Answers = tuple[Answer, Answer, Answer]
@@ -42,13 +43,11 @@ class Group:
 
     patterns: tuple[str, str, str]
     keys: dict[str, Answers]
-    others: Answers | None = NO
+    others: Answers = NO
 
     def answer(self, key: str, notation: int) -> Answer:
         """Return what happens to an event with this key."""
-        answers = self.keys.get(key, self.others)
-        assert answers
-        return answers[notation]
+        return self.keys.get(key, self.others)[notation]
 
 
 TABLE = (
@@ -288,15 +287,35 @@ def test_malformed_event_stops_nobody_and_is_seen(stage: Stage) -> None:
 
 
 def rows() -> list[str]:
-    """Return the table of wildcards as the page has it."""
-    lines = ["| Key | RabbitMQ | NATS | MQTT |", "|---|---|---|---|"]
+    """Return the table of wildcards as the page has it, with two columns for a phone."""
+    lines = ["| Key | Arrives on |", "|---|---|"]
     for group in TABLE:
-        lines.append("| *pattern* | " + " | ".join(f"`{one}`" for one in group.patterns) + " |")
-        lines += [f"| `{key}` | " + " | ".join(group.keys[key]) + " |" for key in group.keys]
-        if group.others:
-            name = "every other key" if group.keys else "every key"
-            lines.append(f"| {name} | " + " | ".join(group.others) + " |")
+        taken = [
+            column
+            for column in range(len(BROKERS))
+            if {group.answer(key, column) for key in KEYS} != {"refused"}
+        ]
+        patterns = [f"{BROKERS[column]} `{group.patterns[column]}`" for column in taken]
+        patterns += [
+            f"{name} refuses `{group.patterns[column]}`"
+            for column, name in enumerate(BROKERS)
+            if column not in taken
+        ]
+        lines.append(f"| *pattern* | {', '.join(patterns)} |")
+        lines += [f"| `{key}` | {_where(group.keys[key], taken)} |" for key in group.keys]
+        others = "every other key" if group.keys else "every key"
+        lines.append(f"| {others} | {_where(group.others, taken)} |")
     return lines
+
+
+def _where(answers: Answers, columns: list[int]) -> str:
+    """Say in words on which of the brokers an event arrives."""
+    arrives = [BROKERS[column] for column in columns if answers[column] == "yes"]
+    refuses = [BROKERS[column] for column in columns if answers[column] == "refused"]
+    where = ", ".join(arrives) or "none"
+    if len(columns) > 1 and len(arrives) == len(columns):
+        where = "all"
+    return f"{where}; {', '.join(refuses)} refuses the key" if refuses else where
 
 
 def test_the_page_has_the_table_that_is_proven() -> None:
