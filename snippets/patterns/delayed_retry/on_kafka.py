@@ -21,12 +21,9 @@ BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
 TOPIC, GROUP = "transcode", "transcoders"
 DEAD = TopicPartition("transcode.dead", 0)
 SAFE: Any = {"bootstrap_servers": BOOTSTRAP, "enable_idempotence": True}
-LOOK = 100  # ms between two looks at what is due; usual: 1_000
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
-LIMIT = len(DELAYS) + 1  # attempts
-RANDOM = Random()
+LIMIT, RANDOM = len(DELAYS) + 1, Random()  # attempts
 MESSAGES = ['{"video": "dog.mp4"}', '{"video": "cat.mp4"}', "video=owl.mp4"]
-
 Handler = Callable[[str], Awaitable[None]]
 
 
@@ -37,12 +34,12 @@ def delay(attempt: int, random: Random) -> float:
 
 # In one topic for all, a short delay would wait behind a long one.
 WAITS = {pause: f"{TOPIC}.wait.{pause}" for pause in chain(*DELAYS)}
+TOPICS = {TOPIC, *WAITS.values()}
 
 
 async def declare() -> None:
     # One replica suits one server; on a cluster take 3.
-    names = {TOPIC, *WAITS.values()}
-    new = [NewTopic(name, 1, replication_factor=1) for name in names]
+    new = [NewTopic(name, 1, replication_factor=1) for name in TOPICS]
     # Kept for ever: usual are 7 days, and then they are gone unseen.
     kept = {"retention.ms": "-1"}
     new.append(NewTopic(DEAD.topic, 1, 1, topic_configs=kept))
@@ -85,18 +82,16 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
     settled = 0  # done or dead
     due: dict[TopicPartition, float] = {}
     producer = AIOKafkaProducer(**SAFE)
-    async with producer, consuming(GROUP, worker, TOPIC, *WAITS.values()) as c:
+    async with producer, consuming(GROUP, worker, *TOPICS) as c:
         while not limit or settled < limit:
             c.resume(*(p for p in c.paused() if due[p] <= time.time()))
-            polled = await c.getmany(timeout_ms=LOOK)
+            polled = await c.getmany(timeout_ms=100)  # usual: 1_000
             for place, [record] in polled.items():
                 body, number, video = record.value or b"", 1, ""
                 try:
                     note = dict(record.headers)
-                    number, due[place] = (
-                        int(note["attempt"]),
-                        float(note["due"]),
-                    )
+                    number = int(note.get("attempt", 1))
+                    due[place] = float(note.get("due", 0))
                     if due[place] > time.time():
                         # All that follows in this topic is due even later.
                         c.pause(place)
@@ -117,8 +112,7 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
 
 
 async def dead() -> list[tuple[str, int]]:
-    """Look at the dead letters: each body, and how often it was tried."""
-    found = []
+    found = []  # each body, and how often it was tried
     async with consuming(None, "operator") as consumer:
         consumer.assign([DEAD])
         end = (await consumer.end_offsets([DEAD]))[DEAD]

@@ -59,7 +59,7 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
         async for delivery in consumer:
             body, number, video = delivery.message.body, 1, ""
             try:
-                number = int(delivery.message.headers["attempt"])
+                number = int(delivery.message.headers.get("attempt", "1"))
                 video = str(json.loads(body)["video"])
                 await handle(video)
                 settled += 1

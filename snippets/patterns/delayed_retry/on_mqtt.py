@@ -24,10 +24,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 TOPIC, DEAD = "transcode", "dead/transcode"  # below DEAD: a topic a letter
-NOBODY = 0x10  # "confirmed", but no session took it
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
-LIMIT = len(DELAYS) + 1  # attempts
-RANDOM = Random()
+LIMIT, RANDOM = len(DELAYS) + 1, Random()  # attempts
 MESSAGES = ['{"video": "dog.mp4"}', '{"video": "cat.mp4"}', "video=owl.mp4"]
 Handler = Callable[[str], Awaitable[None]]
 Reports = asyncio.Queue[MQTTMessage | ReasonCode]
@@ -87,7 +85,7 @@ async def submit(messages: Sequence[str]) -> None:
     async with connect() as (client, reports):
         for body in messages:
             client.publish(TOPIC, body.encode(errors="surrogateescape"), qos=1)
-            if (await expect(ReasonCode, reports)).value == NOBODY:
+            if (await expect(ReasonCode, reports)).value == 0x10:
                 raise LookupError("no session takes it: call declare() first")
 
 
@@ -104,7 +102,8 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
                     break
                 except Exception:
                     if number == LIMIT or not video:
-                        bury(client, message.payload, number)
+                        letter = f"{DEAD}/{number}/{uuid4()}"
+                        client.publish(letter, message.payload, 1, True)
                         await expect(ReasonCode, reports)
                         break
                     # Not acknowledged yet: what follows has to wait, too.
@@ -112,22 +111,14 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
             client.ack(message.mid, message.qos)
 
 
-def bury(client: Client, body: bytes, number: int) -> None:
-    note = Properties(PacketTypes.PUBLISH)
-    note.UserProperty = [("attempt", f"{number}")]
-    client.publish(f"{DEAD}/{uuid4()}", body, 1, retain=True, properties=note)
-
-
 async def dead() -> list[tuple[str, int]]:
-    """Look at the dead letters: each body, and how often it was tried."""
-    found, end = [], f"{DEAD}/{uuid4()}"
+    found, end = [], f"{DEAD}/0/{uuid4()}"  # each body, and its attempts
     async with asyncio.timeout(10), connect() as (client, reports):
-        client.subscribe(f"{DEAD}/+", qos=1)
+        client.subscribe(f"{DEAD}/#", qos=1)
         client.publish(end, qos=1)  # comes after all that is retained
         while (letter := await expect(MQTTMessage, reports)).topic != end:
             body = letter.payload.decode(errors="surrogateescape")
-            note = dict(letter.properties.UserProperty)
-            found.append((body, int(note["attempt"])))
+            found.append((body, int(letter.topic.split("/")[-2])))
             client.ack(letter.mid, letter.qos)
     return found
 

@@ -20,7 +20,6 @@ DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT = len(DELAYS) + 1  # attempts
 RANDOM = Random()
 MESSAGES = ['{"video": "dog.mp4"}', '{"video": "cat.mp4"}', "video=owl.mp4"]
-
 Handler = Callable[[str], Awaitable[None]]
 
 
@@ -87,17 +86,15 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
             async for message in messages:
                 body, number, video = message.body, 1, ""
                 try:
-                    number = int(str(message.headers.get("attempt")))
+                    number = int(str(message.headers.get("attempt", 1)))
                     video = str(json.loads(body)["video"])
                     await handle(video)
                     settled += 1
                 except Exception:
                     if video and 0 < number < LIMIT:
                         pause = delay(number, RANDOM)
-                        to, letter = (
-                            WAITS[pause],
-                            noted(body, number + 1, pause),
-                        )
+                        letter = noted(body, number + 1, pause)
+                        to = WAITS[pause]
                     else:  # malformed: at once, as no attempt can help
                         to, letter = DEAD, noted(body, number)
                         settled += 1

@@ -90,7 +90,7 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
             for entry, fields in held:
                 body, number, video = fields.get(b"body", b""), 1, ""
                 try:
-                    number = int(fields[b"attempt"])
+                    number = int(fields.get(b"attempt", 1))
                     video = str(json.loads(body)["video"])
                     await handle(video)
                 except Exception:
