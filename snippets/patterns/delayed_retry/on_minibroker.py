@@ -71,7 +71,7 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
                     publish(DEAD, body, number)
                     settled += 1
             delivery.ack()  # last: a crash repeats it, and loses nothing
-            if settled == limit:
+            if 0 < limit == settled:
                 return
 
 

@@ -102,10 +102,10 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
                     await channel.default_exchange.publish(
                         letter, routing_key=to, mandatory=True
                     )
-                if settled == limit:
+                if 0 < limit == settled:
                     await messages.close()  # or another one comes
                 await message.ack()  # last: a crash repeats, and loses nothing
-    if settled != limit:  # the iterator ends quietly with its connection
+    if not 0 < limit == settled:  # it ends quietly with its connection
         raise ConnectionError("RabbitMQ sends nothing any more")
 
 
