@@ -18,7 +18,7 @@ from nats.js.api import RetentionPolicy
 URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 QUEUE, DEAD, WORKERS = "transcode", "transcode-dead", "workers"
 ACK_WAIT = 30  # seconds; longer than any task, or renew it (work queue)
-WAITING = 100_000  # tasks; those that wait count, and above 1000 all stop
+WAITING = 100_000  # tasks; usual: 1000, and then nothing is delivered
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT = len(DELAYS) + 1  # attempts
 RANDOM = Random()

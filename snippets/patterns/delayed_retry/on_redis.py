@@ -113,10 +113,11 @@ async def dead() -> list[tuple[str, int]]:
     """Look at the dead letters: each body, and how often it was tried."""
     async with Redis.from_url(URL) as redis:
         letters: list[Any] = await redis.xrange(DEAD) or []
-    return [
-        (one[b"body"].decode(errors="surrogateescape"), int(one[b"attempt"]))
-        for _, one in letters
-    ]
+    found = []
+    for _, letter in letters:
+        body = letter.get(b"body", b"").decode(errors="surrogateescape")
+        found.append((body, int(letter[b"attempt"])))
+    return found
 
 
 async def main() -> None:
