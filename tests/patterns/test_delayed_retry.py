@@ -58,8 +58,8 @@ IN_MEMORY = "asyncio.get_running_loop().call_later(1, asyncio.ensure_future, {0}
     "While a task waits for its next attempt it holds up nobody: new tasks are done, and one with a"
     " shorter delay comes back first.",
     minibroker=holds(
-        'f"{QUEUE}.wait.{pause}"',
-        'f"{QUEUE}.wait"',
+        'f"wait.{pause}"',
+        '"wait"',
         with_help="a queue for each delay, to which the worker publishes",
     ),
     rabbitmq=holds(

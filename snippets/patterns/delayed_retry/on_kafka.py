@@ -23,7 +23,7 @@ DEAD = TopicPartition("transcode.dead", 0)
 SAFE: Any = {"bootstrap_servers": BOOTSTRAP, "enable_idempotence": True}
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT, RANDOM = len(DELAYS) + 1, Random()  # attempts
-MESSAGES = ['{"video": "dog.mp4"}', '{"video": "cat.mp4"}', "video=owl.mp4"]
+MESSAGES = ['{"video": "dog"}', '{"video": "cat"}', "video=owl"]
 Handler = Callable[[str], Awaitable[None]]
 
 
@@ -128,7 +128,7 @@ async def main() -> None:
     times = []
 
     async def transcode(video: str) -> None:
-        if video == "dog.mp4":
+        if video == "dog":
             times.append(time.monotonic())
             if len(times) < LIMIT:
                 raise ConnectionError("the store is away")

@@ -15,11 +15,11 @@ from random import Random
 from minibroker import Broker
 
 BROKER = Broker()  # lives in this process, and dies with it
-QUEUE, DEAD = "transcode", "transcode.dead"
+QUEUE, DEAD = "transcode", "dead"
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT = len(DELAYS) + 1  # attempts
 RANDOM = Random()
-MESSAGES = ['{"video": "dog.mp4"}', '{"video": "cat.mp4"}', "video=owl.mp4"]
+MESSAGES = ['{"video": "dog"}', '{"video": "cat"}', "video=owl"]
 
 Handler = Callable[[str], Awaitable[None]]
 
@@ -30,7 +30,7 @@ def delay(attempt: int, random: Random) -> float:
 
 
 # In one queue for all, a short delay would wait behind a long one.
-WAITS = {pause: f"{QUEUE}.wait.{pause}" for pause in chain(*DELAYS)}
+WAITS = {pause: f"wait.{pause}" for pause in chain(*DELAYS)}
 
 
 async def declare() -> None:
@@ -87,7 +87,7 @@ async def main() -> None:
     times = []
 
     async def transcode(video: str) -> None:
-        if video == "dog.mp4":
+        if video == "dog":
             times.append(time.monotonic())
             if len(times) < LIMIT:
                 raise ConnectionError("the store is away")

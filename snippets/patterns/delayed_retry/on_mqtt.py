@@ -26,7 +26,7 @@ URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 TOPIC, DEAD = "transcode", "dead/transcode"  # below DEAD: a topic a letter
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT, RANDOM = len(DELAYS) + 1, Random()  # attempts
-MESSAGES = ['{"video": "dog.mp4"}', '{"video": "cat.mp4"}', "video=owl.mp4"]
+MESSAGES = ['{"video": "dog"}', '{"video": "cat"}', "video=owl"]
 Handler = Callable[[str], Awaitable[None]]
 Reports = asyncio.Queue[MQTTMessage | ReasonCode]
 
@@ -128,7 +128,7 @@ async def main() -> None:
     times = []
 
     async def transcode(video: str) -> None:
-        if video == "dog.mp4":
+        if video == "dog":
             times.append(time.monotonic())
             if len(times) < LIMIT:
                 raise ConnectionError("the store is away")

@@ -20,7 +20,7 @@ POLL_SECONDS = 0.1  # nobody notifies of a task that is due now; usual: 1
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT = len(DELAYS) + 1  # attempts
 RANDOM = Random()
-MESSAGES = ['{"video": "dog.mp4"}', '{"video": "cat.mp4"}', "video=owl.mp4"]
+MESSAGES = ['{"video": "dog"}', '{"video": "cat"}', "video=owl"]
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS task (
@@ -106,7 +106,7 @@ async def main() -> None:
     times = []
 
     async def transcode(video: str) -> None:
-        if video == "dog.mp4":
+        if video == "dog":
             times.append(time.monotonic())
             if len(times) < LIMIT:
                 raise ConnectionError("the store is away")

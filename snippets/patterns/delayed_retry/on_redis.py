@@ -24,7 +24,7 @@ LOOK = 100  # ms between two looks at what is due; usual: 1_000
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT = len(DELAYS) + 1  # attempts
 RANDOM = Random()
-MESSAGES = ['{"video": "dog.mp4"}', '{"video": "cat.mp4"}', "video=owl.mp4"]
+MESSAGES = ['{"video": "dog"}', '{"video": "cat"}', "video=owl"]
 
 # A script is one step. It ends at its first error: so first add, then remove.
 PARK = """
@@ -125,7 +125,7 @@ async def main() -> None:
     times = []
 
     async def transcode(video: str) -> None:
-        if video == "dog.mp4":
+        if video == "dog":
             times.append(time.monotonic())
             if len(times) < LIMIT:
                 raise ConnectionError("the store is away")
