@@ -118,7 +118,7 @@ async def dead() -> list[tuple[str, int]]:
         count = queue.declaration_result.message_count or 0
         for letter in [await queue.get() for _ in range(count)]:
             body = letter.body.decode(errors="surrogateescape")
-            found.append((body, int(str(letter.headers["attempt"]))))
+            found.append((body, int(str(letter.headers.get("attempt", 1)))))
             await letter.nack(requeue=True)
     return found
 
