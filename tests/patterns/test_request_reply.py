@@ -6,7 +6,7 @@ from tests.patterns.claims import claim, differs, holds
 from tests.patterns.stage import Actor, Stage
 
 #: Added to a snippet's copy: many questions on one connection, and what became of each.
-ASK_ALL = '''
+ASK_ALL = """
 async def ask_all(questions, seconds, at_once=100):
     places = asyncio.Semaphore(at_once)
 
@@ -21,7 +21,7 @@ async def ask_all(questions, seconds, at_once=100):
         return await asyncio.gather(*(one(ask, each) for each in questions))
 
 
-'''
+"""
 MAIN = 'if __name__ == "__main__":'
 TIMED_OUT = "TimeoutError"
 
@@ -69,6 +69,67 @@ WITH_HELP = {
     "redis": "a stream for each asker's answers, and fields",
     "postgresql": "a column for the answer, and a notification",
 }
+
+#: Each question is preceded by one that names no return address, and each answer by two strays:
+#: one with no correlation identifier, or no text, and one with an identifier that nobody knows.
+RUDE = {
+    "minibroker": (
+        "BROKER.publish(\n                QUESTIONS,",
+        'BROKER.publish(QUESTIONS, "rude")\n            '
+        "BROKER.publish(\n                QUESTIONS,",
+        "BROKER.publish(to, reply,",
+        'BROKER.publish(to, "stray"); BROKER.publish(to, "stray", correlation_id="0"); '
+        "BROKER.publish(to, reply,",
+    ),
+    "rabbitmq": (
+        "await channel.default_exchange.publish(\n                        message,",
+        "await channel.default_exchange.publish(Message(b'\\xff'), QUESTIONS)\n"
+        "                    await channel.default_exchange.publish(message,",
+        "await channel.default_exchange.publish(\n                    reply,",
+        "await channel.default_exchange.publish(Message(b'\\xff'), to)\n                "
+        'stray = Message(b"\\xff", correlation_id="0")\n                '
+        "await channel.default_exchange.publish(stray, to)\n                "
+        "await channel.default_exchange.publish(reply,",
+    ),
+    "kafka": (
+        "await producer.send_and_wait(\n                    QUESTIONS,",
+        'await producer.send_and_wait(QUESTIONS, b"\\xff")\n                '
+        "await producer.send_and_wait(QUESTIONS,",
+        "await producer.send_and_wait(\n                    REPLIES,",
+        'await producer.send_and_wait(REPLIES, b"\\xff", None, to)\n                '
+        'await producer.send_and_wait(REPLIES, b"", None, to, headers=[("correlation_id", b"0")])'
+        "\n                await producer.send_and_wait(REPLIES,",
+    ),
+    "nats": (
+        "while True:\n",
+        'await connection.publish(QUESTIONS, b"\\xff")\n                while True:\n',
+        "await connection.publish(message.reply,",
+        'await connection.publish(message.reply + "0", b"stray")\n            '
+        "await connection.publish(message.reply,",
+    ),
+    "redis": (
+        "await redis.xadd(QUESTIONS, fields)",
+        'await redis.xadd(QUESTIONS, {"question": b"\\xff"}); await redis.xadd(QUESTIONS, fields)',
+        "reply = await handle(question)",
+        'await redis.xadd(to, {"answer": b"\\xff"}); '
+        'await redis.xadd(to, {"correlation_id": "0", "answer": b"\\xff"}); '
+        'await redis.xadd(to, {"hello": "?"}); reply = await handle(question)',
+    ),
+    "mqtt": (
+        "sent = client.publish(",
+        'client.publish(QUESTIONS, b"\\xff", 1); sent = client.publish(',
+        "me.publish(to,",
+        'me.publish(to, b"\\xff", 1); stray = Properties(PacketTypes.PUBLISH); '
+        'stray.CorrelationData = b"0"; me.publish(to, b"stray", 1, False, stray); me.publish(to,',
+    ),
+    "postgresql": (
+        'await db.execute("NOTIFY question")',
+        "await db.execute(\"NOTIFY question, 'rude'\")",
+        "await db.execute(REPLY,",
+        "await db.execute(\"SELECT pg_notify(%s, '')\", [to]); "
+        "await db.execute(\"SELECT pg_notify(%s, '0')\", [to]); await db.execute(REPLY,",
+    ),
+}
 CORRELATED = {key: holds(*change) for key, change in CORRELATION.items()}
 
 
@@ -93,8 +154,7 @@ def set_up(stage: Stage) -> None:
 @claim(
     "Each asker gets the answers to its own questions, many in flight and out of order.",
     **{
-        key: holds(*change, with_help=WITH_HELP.get(key, ""))
-        for key, change in CORRELATION.items()
+        key: holds(*change, with_help=WITH_HELP.get(key, "")) for key, change in CORRELATION.items()
     },
 )
 def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
@@ -102,7 +162,7 @@ def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
     ants, bees = names("ant", 20), names("bee", 20)
     repliers = [stage.spawn("answer", replier=r, mode="hold", only=ants[0]) for r in "AB"]
     for number in range(10):
-        stage.call("ask_all", questions=names(f"warm-up {number}", 4), seconds=20)
+        stage.call("ask_all", questions=names(f"warm-up {number}", 4), seconds=3)
         if all(replier.warmed_up for replier in repliers):
             break
     first = ask_all(stage, ants, 20)
@@ -136,8 +196,7 @@ def test_a_late_answer_is_discarded(stage: Stage) -> None:
     assert asker.value[held] == TIMED_OUT
     assert asker.value[-1] == f"{questions[-1]}: done"
     assert all(
-        answer in (TIMED_OUT, own)
-        for answer, own in zip(asker.value, done(questions), strict=True)
+        answer in (TIMED_OUT, own) for answer, own in zip(asker.value, done(questions), strict=True)
     )
 
 
@@ -206,3 +265,21 @@ def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:
     assert last == ["owl.mp4: done"]
     assert stage.happens(lambda: busy.returned, busy)
     assert replier.taken == ["cat.mp4", "owl.mp4"]
+
+
+@claim("A malformed question or answer stops nobody, and is not taken for an answer.", **CORRELATED)
+def test_what_is_malformed_stops_nobody(stage: Stage) -> None:
+    question, rude_question, answer, rude_answer = RUDE[stage.key]
+    if stage.key == "postgresql":  # the table refuses a question without a return address
+        stage.replace("number, question, _ = found", "number, question, to = found")
+    stage.replace(question, rude_question)
+    stage.replace(answer, rude_answer)
+    set_up(stage)
+    replier = stage.spawn("answer", replier="A")
+    cats = names("cat", 5)
+    asker = ask_all(stage, cats, 10, at_once=1)
+    assert stage.happens(lambda: asker.returned, asker, replier)
+    assert asker.value == done(cats)
+    assert replier.done == cats
+    if stage.key != "postgresql":
+        assert "not a question" in replier.process.errors()

@@ -43,8 +43,7 @@ async def asker() -> AsyncIterator[Ask]:
                             QUESTIONS,
                             question.encode(),
                             seconds,
-                            False,
-                            headers,
+                            headers=headers,
                         )
                         return reply.data.decode()
                     except NoRespondersError:  # it comes at once, and
