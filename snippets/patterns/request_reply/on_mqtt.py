@@ -125,7 +125,7 @@ async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
             await asyncio.sleep(1.5)  # longer than its asker waits
-        return f"{video} lasts {len(video)} minutes"
+        return f"{video}: {len(video)} min"
 
     await declare()
     replier = asyncio.create_task(answer("replier", probe))
