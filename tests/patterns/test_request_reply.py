@@ -86,8 +86,8 @@ RUDE = {
         "await channel.default_exchange.publish(Message(b'\\xff'), QUESTIONS)\n"
         "                    await channel.default_exchange.publish(message,",
         "await channel.default_exchange.publish(\n                    reply,",
-        "await channel.default_exchange.publish(Message(b'\\xff'), to)\n                "
-        'stray = Message(b"\\xff", correlation_id="0")\n                '
+        "await channel.default_exchange.publish(Message(b'stray'), to)\n                "
+        'stray = Message(b"stray", correlation_id="0")\n                '
         "await channel.default_exchange.publish(stray, to)\n                "
         "await channel.default_exchange.publish(reply,",
     ),
@@ -96,8 +96,8 @@ RUDE = {
         'await producer.send_and_wait(QUESTIONS, b"\\xff")\n                '
         "await producer.send_and_wait(QUESTIONS,",
         "await producer.send_and_wait(\n                    REPLIES,",
-        'await producer.send_and_wait(REPLIES, b"\\xff", None, to)\n                '
-        'await producer.send_and_wait(REPLIES, b"", None, to, headers=[("correlation_id", b"0")])'
+        'await producer.send_and_wait(REPLIES, b"stray", None, to)\n                '
+        'await producer.send_and_wait(REPLIES, b"stray", None, to, headers=[("correlation_id", b"0")])'
         "\n                await producer.send_and_wait(REPLIES,",
     ),
     "nats": (
@@ -111,15 +111,15 @@ RUDE = {
         "await redis.xadd(QUESTIONS, fields)",
         'await redis.xadd(QUESTIONS, {"question": b"\\xff"}); await redis.xadd(QUESTIONS, fields)',
         "reply = await handle(question)",
-        'await redis.xadd(to, {"answer": b"\\xff"}); '
-        'await redis.xadd(to, {"correlation_id": "0", "answer": b"\\xff"}); '
+        'await redis.xadd(to, {"answer": "stray"}); '
+        'await redis.xadd(to, {"correlation_id": "0", "answer": "stray"}); '
         'await redis.xadd(to, {"hello": "?"}); reply = await handle(question)',
     ),
     "mqtt": (
         "sent = client.publish(",
         'client.publish(QUESTIONS, b"\\xff", 1); sent = client.publish(',
         "me.publish(to,",
-        'me.publish(to, b"\\xff", 1); stray = Properties(PacketTypes.PUBLISH); '
+        'me.publish(to, b"stray", 1); stray = Properties(PacketTypes.PUBLISH); '
         'stray.CorrelationData = b"0"; me.publish(to, b"stray", 1, False, stray); me.publish(to,',
     ),
     "postgresql": (

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 QUESTIONS, GROUP = "lengths", "repliers"
-LEASE = 2_000  # ms; longer than any answer takes to find; usual: 30_000
+LEASE = 2_000  # ms until a dead replier's question goes on; usual: 30_000
 KEEP = 60  # seconds until the answers of an asker that died are deleted
 
 Ask = Callable[[str, float], Awaitable[str]]
@@ -98,12 +98,23 @@ async def answer(replier: str, handle: Handler) -> None:
                 seconds, micros = await redis.time()
                 asked = int(place.split(b"-")[0]) / 1_000
                 if seconds + micros / 1e6 < asked + valid:
-                    reply = await handle(question)
+                    renewal = asyncio.create_task(renew(redis, replier, place))
+                    try:
+                        reply = await handle(question)
+                    finally:
+                        renewal.cancel()
                     settle.xadd(
                         to, {"correlation_id": number, "answer": reply}
                     )
                     settle.expire(to, KEEP)
                 await settle.execute()
+
+
+async def renew(redis: Redis, replier: str, place: bytes) -> None:
+    """Show that this replier lives, however long an answer takes."""
+    while True:
+        await asyncio.sleep(LEASE / 1_000 / 4)
+        await redis.xclaim(QUESTIONS, GROUP, replier, 0, [place], justid=True)
 
 
 async def main() -> None:
