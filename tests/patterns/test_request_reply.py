@@ -97,7 +97,8 @@ RUDE = {
         "await producer.send_and_wait(QUESTIONS,",
         "await producer.send_and_wait(\n                    REPLIES,",
         'await producer.send_and_wait(REPLIES, b"stray", None, to)\n                '
-        'await producer.send_and_wait(REPLIES, b"stray", None, to, headers=[("correlation_id", b"0")])'
+        'stray = [("correlation_id", b"0")]\n                '
+        'await producer.send_and_wait(REPLIES, b"stray", None, to, headers=stray)'
         "\n                await producer.send_and_wait(REPLIES,",
     ),
     "nats": (
