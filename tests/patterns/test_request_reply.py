@@ -180,7 +180,7 @@ def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
 
 
 @claim(
-    "A time-out ends the wait, and the late answer is not taken for the next question's.",
+    "A timeout ends the wait, and the late answer is not taken for the next question's.",
     **CORRELATED,
 )
 def test_a_late_answer_is_discarded(stage: Stage) -> None:
@@ -215,12 +215,12 @@ def test_a_late_answer_is_discarded(stage: Stage) -> None:
         "await consumer.commit({place: record.offset + 1})\n"
         "                reply = (await handle(question)).encode()",
     ),
-    nats=differs("Nobody answers; the asker's time-out ends the wait."),
+    nats=differs("Nobody answers; the asker's timeout ends the wait."),
     redis=holds(
         "reply = await handle(question)",
         "await redis.xack(QUESTIONS, GROUP, place); reply = await handle(question)",
     ),
-    mqtt=differs("Nobody answers; the asker's time-out ends the wait."),
+    mqtt=differs("Nobody answers; the asker's timeout ends the wait."),
     postgresql=holds(
         "reply = await handle(question)",
         'await db.execute("DELETE FROM question"); await db.commit(); '

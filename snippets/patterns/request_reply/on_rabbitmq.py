@@ -25,7 +25,7 @@ Handler = Callable[[str], Awaitable[str]]
 async def declare() -> None:
     async with await connect(URL) as connection:
         channel = await connection.channel()
-        # Not replicated: a lost question ends with its time-out.
+        # Not replicated: a lost question ends with its timeout.
         await channel.declare_queue(QUESTIONS, durable=True)
 
 
