@@ -181,7 +181,13 @@ def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
 
 @claim(
     "A timeout ends the wait, and the late answer is not taken for the next question's.",
-    **CORRELATED,
+    **CORRELATED
+    | {
+        "postgresql": holds(
+            '"DELETE FROM question WHERE id = %s RETURNING answer"',
+            "\"DELETE FROM question WHERE answer IS NOT NULL AND %s::text > '' RETURNING answer\"",
+        )
+    },
 )
 def test_a_late_answer_is_discarded(stage: Stage) -> None:
     set_up(stage)
@@ -268,7 +274,10 @@ def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:
     assert replier.taken == ["cat.mp4", "owl.mp4"]
 
 
-@claim("A malformed question or answer stops nobody, and is not taken for an answer.", **CORRELATED)
+@claim(
+    "A malformed question or answer stops nobody, and is not taken for an answer.",
+    **CORRELATED | {"postgresql": holds("if number in waiting:", "if not waiting[number].full():")},
+)
 def test_what_is_malformed_stops_nobody(stage: Stage) -> None:
     question, rude_question, answer, rude_answer = RUDE[stage.key]
     if stage.key == "postgresql":  # the table refuses a question without a return address
