@@ -89,7 +89,7 @@ def test_a_new_reader_has_the_live_readers_state(stage: Stage) -> None:
     assert stage.happens(
         lambda: state(stage, "live")["views"] == counts(*FIRST, *SLOW, *FAST, *LAST), live
     )
-    assert stage.happens(lambda: state(stage, "new")["views"]["ant.mp4"] == 1, new)
+    assert stage.happens(lambda: "ant.mp4" in state(stage, "new")["views"], new)
     assert stage.holds == (state(stage, "new") == state(stage, "live"))
 
 

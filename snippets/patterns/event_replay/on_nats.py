@@ -18,6 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 VIEWS = "views"
+AWAY = 3600  # seconds until the server forgets a reader; longer than a pause
 # Fields that events got later, and what stands for them in older events.
 ADDED = {"country": "unknown"}
 EVENTS = [
@@ -61,12 +62,12 @@ async def _reader(
     jetstream: JetStreamContext, position: int
 ) -> JetStreamContext.PullSubscription:
     await _declare(jetstream)
-    # No name, no acknowledgements: the position is stored with the state,
-    # and the server forgets this consumer a while after we are gone.
+    # No name, no acknowledgements: the position is stored with the state.
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
         opt_start_seq=position,
         ack_policy=AckPolicy.NONE,
+        inactive_threshold=AWAY,
     )
     return await jetstream.pull_subscribe(VIEWS, stream=VIEWS, config=config)
 
