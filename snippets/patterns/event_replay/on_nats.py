@@ -83,7 +83,9 @@ async def publish(events: Sequence[str]) -> None:
 
 async def replay(file: str, by: str = "video") -> State:
     state: State = {"by": by, "at": 1, "views": {}, "ignored": {}, "aside": {}}
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
+    # Raise when the connection is lost: the server goes on behind what was
+    # under way, and an event would be missing.
+    async with await nats.connect(URL, allow_reconnect=False) as connection:
         events = await _reader(connection.jetstream(), state["at"])
         left = (await events.consumer_info()).num_pending or 0
         while left:
@@ -97,7 +99,7 @@ async def replay(file: str, by: str = "video") -> State:
 
 async def follow(file: str, handle: Handler, limit: int = 0) -> State:
     state: State = json.loads(await asyncio.to_thread(Path(file).read_text))
-    async with await nats.connect(URL) as connection:
+    async with await nats.connect(URL, allow_reconnect=False) as connection:
         events = await _reader(connection.jetstream(), state["at"])
         done = 0
         while not limit or done < limit:
