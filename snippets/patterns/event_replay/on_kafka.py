@@ -20,13 +20,13 @@ BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
 VIEWS = TopicPartition("views", 0)  # one partition: events stay in order
 KEEP = {"retention.ms": "-1"}  # for ever; the default is 7 days
 # Fields that events got later, and what stands for them in older events.
-ADDED = {"country": "unknown"}
+ADDED = {"kind": "viewed", "country": "unknown"}
 EVENTS = [
-    '{"kind": "viewed", "video": "cat.mp4"}',
-    '{"kind": "viewed", "video": "dog.mp4", "country": "AT"}',
+    '{"video": "cat.mp4"}',
+    '{"video": "dog.mp4", "country": "AT"}',
     '{"kind": "liked", "video": "dog.mp4"}',
     "viewed dog.mp4",
-    '{"kind": "viewed", "video": "cat.mp4", "country": "AT"}',
+    '{"video": "cat.mp4", "country": "AT"}',
 ]
 
 State = dict[str, Any]

@@ -16,13 +16,13 @@ from minibroker import Broker
 BROKER = Broker()  # lives in this process, and dies with it
 LOG = "views"
 # Fields that events got later, and what stands for them in older events.
-ADDED = {"country": "unknown"}
+ADDED = {"kind": "viewed", "country": "unknown"}
 EVENTS = [
-    '{"kind": "viewed", "video": "cat.mp4"}',
-    '{"kind": "viewed", "video": "dog.mp4", "country": "AT"}',
+    '{"video": "cat.mp4"}',
+    '{"video": "dog.mp4", "country": "AT"}',
     '{"kind": "liked", "video": "dog.mp4"}',
     "viewed dog.mp4",
-    '{"kind": "viewed", "video": "cat.mp4", "country": "AT"}',
+    '{"video": "cat.mp4", "country": "AT"}',
 ]
 
 State = dict[str, Any]

@@ -20,13 +20,13 @@ URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 VIEWS = "views"
 AWAY = 3600  # seconds until the server forgets a reader; longer than a pause
 # Fields that events got later, and what stands for them in older events.
-ADDED = {"country": "unknown"}
+ADDED = {"kind": "viewed", "country": "unknown"}
 EVENTS = [
-    '{"kind": "viewed", "video": "cat.mp4"}',
-    '{"kind": "viewed", "video": "dog.mp4", "country": "AT"}',
+    '{"video": "cat.mp4"}',
+    '{"video": "dog.mp4", "country": "AT"}',
     '{"kind": "liked", "video": "dog.mp4"}',
     "viewed dog.mp4",
-    '{"kind": "viewed", "video": "cat.mp4", "country": "AT"}',
+    '{"video": "cat.mp4", "country": "AT"}',
 ]
 
 State = dict[str, Any]

@@ -20,13 +20,13 @@ from aio_pika.abc import AbstractChannel, AbstractQueue
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 VIEWS = "views"
 # Fields that events got later, and what stands for them in older events.
-ADDED = {"country": "unknown"}
+ADDED = {"kind": "viewed", "country": "unknown"}
 EVENTS = [
-    '{"kind": "viewed", "video": "cat.mp4"}',
-    '{"kind": "viewed", "video": "dog.mp4", "country": "AT"}',
+    '{"video": "cat.mp4"}',
+    '{"video": "dog.mp4", "country": "AT"}',
     '{"kind": "liked", "video": "dog.mp4"}',
     "viewed dog.mp4",
-    '{"kind": "viewed", "video": "cat.mp4", "country": "AT"}',
+    '{"video": "cat.mp4", "country": "AT"}',
 ]
 
 State = dict[str, Any]

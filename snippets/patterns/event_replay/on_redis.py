@@ -17,13 +17,13 @@ from redis.asyncio import Redis
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 VIEWS = "views"
 # Fields that events got later, and what stands for them in older events.
-ADDED = {"country": "unknown"}
+ADDED = {"kind": "viewed", "country": "unknown"}
 EVENTS = [
-    '{"kind": "viewed", "video": "cat.mp4"}',
-    '{"kind": "viewed", "video": "dog.mp4", "country": "AT"}',
+    '{"video": "cat.mp4"}',
+    '{"video": "dog.mp4", "country": "AT"}',
     '{"kind": "liked", "video": "dog.mp4"}',
     "viewed dog.mp4",
-    '{"kind": "viewed", "video": "cat.mp4", "country": "AT"}',
+    '{"video": "cat.mp4", "country": "AT"}',
 ]
 
 State = dict[str, Any]
