@@ -18,11 +18,11 @@ LOG = "views"
 # Fields that events got later, and what stands for them in older events.
 ADDED = {"kind": "viewed", "country": "unknown"}
 EVENTS = [
-    '{"video": "cat.mp4"}',
-    '{"video": "dog.mp4", "country": "AT"}',
-    '{"kind": "liked", "video": "dog.mp4"}',
+    '{"video":"cat.mp4"}',
+    '{"video":"dog.mp4","country":"AT"}',
+    '{"kind":"liked","video":"dog.mp4"}',
     "viewed dog.mp4",
-    '{"video": "cat.mp4", "country": "AT"}',
+    '{"video":"cat.mp4","country":"AT"}',
 ]
 
 State = dict[str, Any]
