@@ -23,6 +23,7 @@ from paho.mqtt.properties import Properties
 
 URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 VIEWS, SESSION = "views", 7 * 24 * 3600  # seconds that a session waits
+PATIENCE = 30  # seconds that the retained messages may take
 # Fields that events got later, and what stands for them in older events.
 ADDED = {"kind": "viewed", "country": "unknown"}
 EVENTS = [
@@ -122,7 +123,11 @@ async def publish(events: Sequence[str]) -> None:
 async def replay(file: str, by: str = "video") -> State:
     state: State = {"by": by, "views": {}, "ignored": {}, "aside": {}}
     end = f"replayed/{uuid4()}"  # comes behind the retained messages
-    async with connect(Path(file).stem, clean=True) as (client, reports):
+    async with (
+        connect(Path(file).stem, clean=True) as (client, reports),
+        # Mosquitto drops what is too much for its queue, and `end` with it.
+        asyncio.timeout(PATIENCE),
+    ):
         client.subscribe([(f"{VIEWS}/+", 1), (end, 1)])
         client.publish(end, qos=1)
         topic = ""
