@@ -173,7 +173,7 @@ def test_redis_makes_a_new_stream_under_a_name_that_was_changed(server: Server) 
             await client.xadd("uploads", {"video": "dog.mp4"})
             assert len(await client.xinfo_groups("video.uploads")) == 1
             assert not await client.xinfo_groups("uploads")
-            return sorted(await client.keys())
+            return sorted(map(str, await client.keys()))
 
     assert asyncio.run(renamed()) == ["uploads", "video.uploads"]
 

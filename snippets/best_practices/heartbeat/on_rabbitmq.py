@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from aio_pika import DeliveryMode, Message, connect
 from aio_pika.abc import AbstractChannel, AbstractQueue
-from aiormq.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 QUEUE = "transcode"
