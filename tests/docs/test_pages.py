@@ -75,3 +75,11 @@ def test_every_footnote_leads_to_the_references(page: Path) -> None:
     notes = re.findall(r"^\[\^[\w-]+\]: .+$", page.read_text(), re.MULTILINE)
     depth = "../" * (len(page.relative_to(DOCS).parts) - 1)
     assert not [note for note in notes if f"]({depth}references.md#" not in note]
+
+
+def test_every_work_has_one_anchor_and_no_other_has_it() -> None:
+    _, *groups = (DOCS / "references.md").read_text().split("\n## ")
+    works = [work for group in groups for work in group.split("\n- ")[1:]]
+    anchors = [re.findall(r"\{#([\w-]+)\}", work) for work in works]
+    assert [work for work, found in zip(works, anchors, strict=True) if len(found) != 1] == []
+    assert len({found[0] for found in anchors}) == len(works)

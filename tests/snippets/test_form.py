@@ -18,6 +18,7 @@ HEAD = re.compile(r"\A# /// script\n((?:#(?: .*)?\n)+?)# ///\n")
 PUBLISHED_AS = {
     "aio_pika": "aio-pika",
     "nats": "nats-py",
+    "opentelemetry": "opentelemetry-sdk",
     "paho": "paho-mqtt",
     "psycopg": "psycopg[binary]",
 }

@@ -1,0 +1,65 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["redis>=8.1"]
+# ///
+"""Least privilege on Redis: one account adds to a stream, one reads it."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+# reset: nothing is left of an older account. %W and %R: write or read only.
+RULES = {
+    "uploader": "reset on %W~uploads +xadd",
+    "worker": "reset on ~uploads +xreadgroup +xack +xautoclaim +xdel",
+}
+
+
+async def create(admin: Redis, account: str) -> Redis:
+    """Make the account, with a new password, and return its client."""
+    password = secrets.token_urlsafe()
+    rules = [*RULES[account].split(), f">{password}"]
+    send: Callable[..., Awaitable[object]] = admin.execute_command
+    await send("ACL", "SETUSER", account, *rules)
+    return Redis.from_url(URL, username=account, password=password)
+
+
+async def attempt(what: str, request: Awaitable[object]) -> None:
+    try:
+        await request
+    except NoPermissionError:
+        print(f"  {what}: refused")
+    else:
+        print(f"  {what}: done")
+
+
+async def main() -> None:
+    async with Redis.from_url(URL) as admin:
+        await admin.xgroup_create("uploads", "workers", id="0", mkstream=True)
+        try:
+            async with await create(admin, "uploader") as uploader:
+                print("uploader")
+                add = uploader.xadd("uploads", {"video": "cat.mp4"})
+                await attempt("add to uploads", add)
+                other = uploader.xadd("invoices", {"euro": "1000000"})
+                await attempt("add to invoices", other)
+                await attempt("read uploads", uploader.xrange("uploads"))
+                await attempt("delete all", uploader.flushall())
+            async with await create(admin, "worker") as worker:
+                print("worker")
+                take = worker.xreadgroup("workers", "A", {"uploads": ">"})
+                await attempt("take from uploads", take)
+                add = worker.xadd("uploads", {"video": "dog.mp4"})
+                await attempt("add to uploads", add)
+                await attempt("see the settings", worker.config_get("*"))
+        finally:
+            await admin.acl_deluser(*RULES)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,114 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["aiokafka>=0.14", "opentelemetry-sdk>=1.38"]
+# ///
+"""Trace context through Kafka: one span for a batch, linked to each upload."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import ConsumerRecord
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
+    InMemorySpanExporter,
+)
+from opentelemetry.trace import Link, SpanKind
+
+BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+TOPIC, GROUP = "uploads", "thumbnails"
+
+spans = InMemorySpanExporter()  # in production: an OTLP exporter
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(spans))
+tracer = provider.get_tracer("video-platform")
+
+
+def attributes(operation: str) -> dict[str, str]:
+    """What the messaging conventions of OpenTelemetry want on a span."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.destination.name": TOPIC,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+    }
+
+
+async def send(producer: AIOKafkaProducer, video: str) -> None:
+    with tracer.start_as_current_span(
+        f"send {TOPIC}", kind=SpanKind.PRODUCER, attributes=attributes("send")
+    ):
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)  # the span's ids, as `traceparent`
+        headers = [(name, value.encode()) for name, value in carrier.items()]
+        await producer.send_and_wait(
+            TOPIC, video.encode(), key=video.encode(), headers=headers
+        )
+
+
+def link(record: ConsumerRecord) -> Link:
+    carrier = {name: value.decode() for name, value in record.headers}
+    sender = trace.get_current_span(propagate.extract(carrier))
+    return Link(sender.get_span_context())
+
+
+def process(records: Sequence[ConsumerRecord]) -> None:
+    # A span has one parent, and a batch has many senders: links name all.
+    with tracer.start_as_current_span(
+        f"process {TOPIC}",
+        links=[link(record) for record in records],
+        kind=SpanKind.CONSUMER,
+        attributes={
+            **attributes("process"),
+            "messaging.consumer.group.name": GROUP,
+            "messaging.batch.message_count": len(records),
+        },
+    ):
+        pass  # the work, which has its own spans
+
+
+async def declare() -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+    try:
+        await admin.start()
+        await admin.create_topics([NewTopic(TOPIC, 1, replication_factor=1)])
+    finally:
+        await admin.close()
+
+
+async def main() -> None:
+    await declare()
+    async with AIOKafkaProducer(
+        bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
+    ) as producer:
+        for video in ("cat.mp4", "dog.mp4"):
+            with tracer.start_as_current_span("POST /videos"):
+                await send(producer, video)
+    async with AIOKafkaConsumer(
+        TOPIC,
+        bootstrap_servers=BOOTSTRAP,
+        group_id=GROUP,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    ) as consumer:
+        batch: list[ConsumerRecord] = []
+        while len(batch) < 2:
+            polled = await consumer.getmany(timeout_ms=1_000)
+            batch += [record for part in polled.values() for record in part]
+        process(batch)
+        await consumer.commit()
+    *_, processed = done = spans.get_finished_spans()
+    for name, value in (processed.attributes or {}).items():
+        print(f"{name}:", value)
+    senders = [one.context for one in done if one.kind == SpanKind.PRODUCER]
+    linked = [one.context.span_id for one in processed.links]
+    print("parent:", processed.parent)
+    print("linked to both:", linked == [one.span_id for one in senders])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

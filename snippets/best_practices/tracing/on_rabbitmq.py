@@ -1,0 +1,104 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["aio-pika>=10", "opentelemetry-sdk>=1.38"]
+# ///
+"""Trace context through RabbitMQ: upload and transcoding in one trace."""
+
+import asyncio
+import os
+
+from aio_pika import DeliveryMode, Message, connect
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
+    InMemorySpanExporter,
+)
+from opentelemetry.trace import Link, SpanKind
+
+URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+QUEUE = "traced"
+
+spans = InMemorySpanExporter()  # in production: an OTLP exporter
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(spans))
+tracer = provider.get_tracer("video-platform")
+
+
+def attributes(operation: str, message: str) -> dict[str, str]:
+    """What the messaging conventions of OpenTelemetry want on a span."""
+    return {
+        "messaging.system": "rabbitmq",
+        "messaging.destination.name": QUEUE,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.message.id": message,
+    }
+
+
+async def send(channel: AbstractChannel, task: str, number: str) -> None:
+    with tracer.start_as_current_span(
+        f"send {QUEUE}",
+        kind=SpanKind.PRODUCER,
+        attributes=attributes("send", number),
+    ):
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)  # the span's ids, as `traceparent`
+        message = Message(
+            task.encode(),
+            message_id=number,
+            headers={**carrier},
+            delivery_mode=DeliveryMode.PERSISTENT,
+        )
+        await channel.default_exchange.publish(message, QUEUE)
+
+
+async def process(message: AbstractIncomingMessage) -> None:
+    carrier = {name: str(value) for name, value in message.headers.items()}
+    sender = propagate.extract(carrier)
+    context = trace.get_current_span(sender).get_span_context()
+    with tracer.start_as_current_span(
+        f"process {QUEUE}",
+        context=sender,  # parent: good where each message is handled alone
+        links=[Link(context)] if context.is_valid else [],
+        kind=SpanKind.CONSUMER,
+        attributes=attributes("process", message.message_id or ""),
+    ):
+        await message.ack()  # after the work, which has its own spans
+
+
+async def main() -> None:
+    async with await connect(URL) as connection:
+        channel = await connection.channel(on_return_raises=True)
+        queue = await channel.declare_queue(
+            QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
+        )
+        with tracer.start_as_current_span("POST /videos"):
+            await send(channel, "transcode cat.mp4", "upload-1")
+        forgetful = Message(
+            b"transcode dog.mp4",
+            message_id="upload-2",
+            delivery_mode=DeliveryMode.PERSISTENT,
+        )
+        await channel.default_exchange.publish(forgetful, QUEUE)
+        async with queue.iterator() as messages:
+            async for message in messages:
+                await process(message)
+                if message.message_id == "upload-2":
+                    break
+    sent, upload, traced, untraced = spans.get_finished_spans()
+    for name, value in (traced.attributes or {}).items():
+        print(f"{name}:", value)
+    print("cat.mp4: in the trace of its upload:", same(upload, traced))
+    parent = traced.parent.span_id if traced.parent else 0
+    print("cat.mp4: child of its send:", parent == sent.context.span_id)
+    print("dog.mp4: in the trace of its upload:", same(upload, untraced))
+
+
+def same(one: ReadableSpan, other: ReadableSpan) -> bool:
+    return bool(one.context.trace_id == other.context.trace_id)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,211 @@
+"""Dead letter channel: what it promises, on every broker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.brokers.rabbitmq import Rabbitmq
+from tests.patterns.claims import claim, differs, holds
+from tests.patterns.stage import Stage
+
+CAT, DOG, OWL = (f'{{"video": "{name}.mp4"}}' for name in ("cat", "dog", "owl"))
+DOG_FAILS: dict[str, Any] = {"mode": "fail", "only": "dog.mp4"}
+
+#: Messages that no worker can read: no JSON, no video in it, and not UTF-8.
+MALFORMED = ["video=owl.mp4", '["owl.mp4"]', '{"video": "cig\udcfce\udcf1a.mp4"}']
+
+#: Where a worker that has written a dead letter, and not acknowledged its message, stands still.
+HANG = 'await handle("in between"); await asyncio.Event().wait()'
+
+#: How the snippet writes a dead letter. On RabbitMQ the broker does.
+WRITES = {
+    "minibroker": "delivery.nack(requeue=bool(video))",
+    "kafka": "await bury(producer, body, repr(error)[:200], number)",
+    "nats": "await bury(jetstream, message, repr(error)[:200])",
+    "redis": "await bury(redis, fields, reason, tried)",
+    "mqtt": "bury(client, message.payload, error, number)\n"
+    "                        await expect(ReasonCode, reports)",
+    "postgresql": "await db.execute(BURY, [body, why, min(number, LIMIT)])",
+}
+
+#: Seconds until a broker takes a silent worker for dead: less in a test than in the snippet.
+LEASES = {
+    "kafka": ("client_id=name,", "client_id=name, session_timeout_ms=6_000,"),
+    "nats": ("ACK_WAIT = 30", "ACK_WAIT = 1"),
+    "redis": ("LEASE = 30_000", "LEASE = 1_000"),
+}
+
+
+def dead(stage: Stage, number: int = 0) -> list[tuple[str, str, int]]:
+    """Return the dead letters. RabbitMQ writes them in its own time: there, wait for `number`."""
+    letters: list[tuple[str, str, int]] = []
+
+    def are_there() -> bool:
+        letters[:] = sorted((body, reason, tried) for body, reason, tried in stage.call("dead"))
+        return len(letters) >= number or stage.key != "rabbitmq"
+
+    stage.happens(are_there)
+    return letters
+
+
+@claim(
+    "A message that fails each time is tried three times, and is then a dead letter with its"
+    " reason and the number of attempts; the others are done.",
+    minibroker=holds("delivery_limit=LIMIT, dead_letters=DEAD", ""),
+    rabbitmq=holds(
+        '"x-dead-letter-exchange": "",  # without one, it drops them\n'
+        '                "x-dead-letter-routing-key": DEAD,\n'
+        "                # Keep it until DEAD has confirmed it; usual: at-most-once.\n"
+        '                "x-dead-letter-strategy": "at-least-once",',
+        "",
+        says="The reason is `delivery_limit`; what the worker raised is in its log only.",
+    ),
+    kafka=holds(WRITES["kafka"], "pass", with_help="the worker counts, and writes to a topic"),
+    nats=holds(WRITES["nats"], "pass", with_help="the worker writes to a stream"),
+    redis=holds(WRITES["redis"], "pass", with_help="the worker writes to a stream"),
+    mqtt=holds(WRITES["mqtt"], "pass", with_help="the worker counts, and writes retained messages"),
+    postgresql=holds(WRITES["postgresql"], "pass", with_help="two tables more"),
+)
+def test_what_fails_becomes_a_dead_letter(stage: Stage) -> None:
+    stage.call("declare")
+    stage.call("submit", messages=[CAT, DOG, OWL])
+    worker = stage.spawn("work", worker="A", limit=3, **DOG_FAILS)
+    assert stage.happens(lambda: worker.returned, worker)
+    assert worker.taken.count("dog.mp4") == 3
+    assert sorted(worker.done) == ["cat.mp4", "owl.mp4"]
+    letters = dead(stage, 1)
+    assert [(body, attempts) for body, _, attempts in letters] == [(DOG, 3)]
+    [(_, reason, _)] = letters
+    assert reason in {"delivery-limit", "delivery_limit"} or "told to fail" in reason
+
+
+@claim(
+    "A message that kills its worker each time becomes a dead letter, too.",
+    minibroker=holds("delivery_limit=LIMIT, ", ""),
+    rabbitmq=holds('"x-delivery-limit": LIMIT - 1,  # counts redeliveries', ""),
+    kafka=differs("The worker counted, and its count died with it: the message comes again."),
+    nats=holds("if number > LIMIT:", "if False:"),
+    redis=holds("if number > LIMIT:", "if False:"),
+    mqtt=differs("The worker counted, and its count died with it: the message comes again."),
+    postgresql=holds("autocommit=True", "autocommit=False"),
+)
+def test_what_kills_its_worker_becomes_a_dead_letter(stage: Stage) -> None:
+    limit = "LIMIT, NOBODY = " if stage.key == "mqtt" else "LIMIT = "
+    stage.replace(f"{limit}3", f"{limit}1")
+    if stage.key in LEASES:
+        stage.replace(*LEASES[stage.key])
+    stage.call("declare")
+    stage.call("submit", messages=[DOG])
+    killed = stage.spawn("work", worker="A", mode="hold")
+    assert stage.happens(lambda: bool(killed.taken), killed)
+    killed.kill()
+    following = stage.spawn("work", worker="A", mode="hold")
+    if stage.holds:
+        assert stage.happens(lambda: bool(following.taken) or bool(dead(stage)), following)
+        assert not following.taken
+        assert [body for body, _, _ in dead(stage)] == [DOG]
+    else:
+        assert stage.happens(lambda: bool(following.taken), following)
+
+
+@claim(
+    "Nothing is lost on the way to the dead letter channel, even if the worker dies between writing"
+    " and acknowledging.",
+    minibroker=holds(
+        WRITES["minibroker"], f"delivery.ack(); {HANG}", says="One step in one process."
+    ),
+    rabbitmq=holds(
+        '"x-dead-letter-strategy": "at-least-once"',
+        '"x-dead-letter-strategy": "at-most-once"',
+        says="While the dead letter queue is missing, the message waits.",
+    ),
+    kafka=holds(
+        WRITES["kafka"],
+        "await consumer.commit({TopicPartition(TOPIC, record.partition): record.offset + 1});"
+        f" {HANG}",
+    ),
+    nats=holds(WRITES["nats"], f"await message.ack_sync(); {HANG}"),
+    redis=holds(WRITES["redis"], f"await redis.xack(QUEUE, GROUP, entry); {HANG}"),
+    mqtt=holds(WRITES["mqtt"], f"client.ack(message.mid, message.qos); {HANG}"),
+    postgresql=holds(
+        WRITES["postgresql"],
+        f'await db.execute(REMOVE, {{"id": task_id}}); await db.commit(); {HANG}',
+        says="Both are one transaction.",
+    ),
+)
+def test_a_crash_loses_no_dead_letter(stage: Stage) -> None:
+    malformed = MALFORMED[0]
+    if isinstance(stage.server, Rabbitmq):
+        transcode = "queues/%2F/transcode"
+        ask = stage.server.ask
+        stage.call("declare")
+        ask(f"{transcode}.dead", "DELETE")
+        stage.call("submit", messages=[malformed])
+        worker = stage.spawn("work", worker="A", limit=1, **DOG_FAILS)
+        assert stage.happens(lambda: worker.returned, worker)
+        # The queue holds it still, as one that is on its way.
+        assert stage.happens(lambda: ask(transcode).get("messages_dlx") == 1, worker)
+        return
+    whole = stage.snippet.read_text()
+    if HANG not in whole:
+        stage.replace(WRITES[stage.key], f"{WRITES[stage.key]}; {HANG}")
+    stage.call("declare")
+    stage.call("submit", messages=[malformed])
+    killed = stage.spawn("work", worker="A", **DOG_FAILS)
+    assert stage.happens(lambda: bool(killed.taken), killed)
+    killed.kill()
+    if stage.key == "postgresql":  # rolled back; the next worker writes it
+        stage.snippet.write_text(whole)
+        following = stage.spawn("work", worker="A", **DOG_FAILS)
+        stage.happens(lambda: bool(dead(stage)), killed, following)
+    assert [body for body, _, _ in dead(stage)] == [malformed]
+
+
+@claim(
+    "A malformed message does not stop the worker: it is a dead letter after one attempt, byte"
+    " for byte.",
+    minibroker=holds("requeue=bool(video)", "requeue=True"),
+    rabbitmq=holds("requeue=bool(video)", "requeue=True"),
+    kafka=holds("if number == LIMIT or not video:", "if number == LIMIT:"),
+    nats=holds("if video and number < LIMIT:", "if number < LIMIT:"),
+    redis=holds("if video and number < LIMIT:", "if number < LIMIT:"),
+    mqtt=holds("if number == LIMIT or not video:", "if number == LIMIT:"),
+    postgresql=holds(
+        "if video and number < LIMIT:",
+        "if number < LIMIT:",
+        says="The column lets in nothing that is not UTF-8.",
+    ),
+)
+def test_a_malformed_message_is_a_dead_letter_at_once(stage: Stage) -> None:
+    malformed = MALFORMED[:2] if stage.key in {"minibroker", "postgresql"} else MALFORMED
+    stage.call("declare")
+    stage.call("submit", messages=[*malformed, CAT])
+    worker = stage.spawn("work", worker="A", **DOG_FAILS)
+    assert stage.happens(lambda: worker.done == ["cat.mp4"], worker)
+    letters = dead(stage, len(malformed))
+    assert [body for body, _, _ in letters] == sorted(malformed)
+    assert {attempts for _, _, attempts in letters} == {1}
+    assert all("rejected" in reason or "Error" in reason for _, reason, _ in letters)
+
+
+@claim(
+    "A dead letter that is sent back is tried again from the start, and is then done.",
+    minibroker=holds("letter.ack()", "pass"),
+    rabbitmq=holds("await letter.ack()", "await letter.nack(requeue=True)"),
+    kafka=holds("await consumer.commit({DEAD: letter.offset + 1})", "pass"),
+    nats=holds("await jetstream.delete_msg(DEAD, number)", "pass"),
+    redis=holds("both.xdel(DEAD, entry)", "pass"),
+    mqtt=holds("client.publish(letter.topic, qos=1, retain=True)", "pass"),
+    postgresql=holds("DELETE FROM dead_task RETURNING *", "SELECT * FROM dead_task"),
+)
+def test_a_dead_letter_can_be_sent_back(stage: Stage) -> None:
+    stage.call("declare")
+    stage.call("submit", messages=[DOG])
+    failing = stage.spawn("work", worker="A", limit=1, **DOG_FAILS)
+    assert stage.happens(lambda: failing.returned, failing)
+    assert dead(stage, 1)
+    stage.call("dead", redrive=True)
+    repaired = stage.spawn("work", worker="A", limit=1, times=2, **DOG_FAILS)
+    assert stage.happens(lambda: repaired.done == ["dog.mp4"], repaired)
+    assert repaired.taken == ["dog.mp4"] * 3
+    assert not dead(stage)
