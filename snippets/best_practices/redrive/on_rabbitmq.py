@@ -10,15 +10,19 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aio_pika import DeliveryMode, Message, connect
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, Arguments
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 QUEUE, DEAD = "transcode", "transcode.dead"
-QUORUM: Arguments = {"x-queue-type": "quorum"}
+QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 # No limit for the dead: each look is a delivery.
-FOR_THE_DEAD: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": -1}
+FOR_THE_DEAD: dict[str, Any] = {
+    "x-queue-type": "quorum",
+    "x-delivery-limit": -1,
+}
 
 
 async def put(channel: AbstractChannel, queue: str, letter: Message) -> None:
@@ -65,8 +69,9 @@ async def redrive(
             # The same id: the receiver knows by it what it has done before.
             copy = Message(
                 letter.body,
-                headers={"redriven": 1},
+                headers={**letter.headers, "redriven": 1},
                 message_id=letter.message_id,
+                correlation_id=letter.correlation_id,
             )
             await put(channel, QUEUE, copy)  # confirmed
             await letter.ack()
