@@ -33,8 +33,10 @@ class Budget:
         self.tokens = min(self.most, self.tokens + 0.1)
 
     def allows(self) -> bool:
-        self.tokens -= 1 if (left := self.tokens >= 1) else 0
-        return left
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
 
 
 @dataclass
