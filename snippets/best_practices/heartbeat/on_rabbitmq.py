@@ -1,0 +1,78 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["aio-pika>=10"]
+# ///
+"""Heartbeats on RabbitMQ: a handler that blocks loses its connection."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+
+from aio_pika import DeliveryMode, Message, connect
+from aio_pika.abc import AbstractChannel, AbstractQueue
+from aio_pika.exceptions import AMQPError
+
+URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+QUEUE = "transcode"
+HEARTBEAT = 1  # seconds; 60 by default
+LONG = 6  # seconds of work: longer than the broker waits
+
+Handler = Callable[[str], Awaitable[None]]
+
+
+async def declare(channel: AbstractChannel) -> AbstractQueue:
+    return await channel.declare_queue(
+        QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
+    )
+
+
+async def submit(task: str) -> None:
+    async with await connect(URL) as connection:
+        channel = await connection.channel(on_return_raises=True)
+        await declare(channel)
+        message = Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(message, QUEUE)
+
+
+async def work_on_one(handle: Handler) -> None:
+    async with await connect(URL, heartbeat=HEARTBEAT) as connection:
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=1)
+        queue = await declare(channel)
+        message = await queue.get(timeout=10)
+        assert message
+        failed = message.headers.get("x-delivery-count", 0)
+        assert isinstance(failed, int)
+        print(f"{message.body.decode()}, delivery {failed + 1}")
+        await handle(message.body.decode())
+        await asyncio.sleep(0.1)  # let the loop see what has happened
+        await message.ack()
+
+
+def transcode(_: str) -> None:
+    time.sleep(LONG)  # computes, and lets nothing else run in its thread
+
+
+async def in_the_loop(task: str) -> None:
+    transcode(task)
+
+
+async def in_a_thread(task: str) -> None:
+    await asyncio.to_thread(transcode, task)
+
+
+async def main() -> None:
+    await submit("cat.mp4")
+    for handle in (in_the_loop, in_a_thread):
+        print(handle.__name__)
+        try:
+            await work_on_one(handle)
+        except (AMQPError, RuntimeError):
+            print("  done, and the connection is gone: not acknowledged")
+        else:
+            print("  done and acknowledged")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
