@@ -10,12 +10,17 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
 QUESTIONS, REPLIES, GROUP = "lengths", "lengths.replies", "repliers"
@@ -111,7 +116,9 @@ async def answer(replier: str, handle: Handler) -> None:
                 await producer.send_and_wait(
                     REPLIES, reply, None, to, headers=[number]
                 )
-            await consumer.commit({place: record.offset + 1})
+            # After a rebalance, another has the question and answers again.
+            with suppress(CommitFailedError, IllegalStateError):
+                await consumer.commit({place: record.offset + 1})
 
 
 async def main() -> None:
