@@ -14,7 +14,7 @@ from tests.brokers.versions import printed_by
 
 
 class Postgresql(Server):
-    """PostgreSQL 17 or later, with its defaults: commits wait for the disk."""
+    """PostgreSQL 17 or later. Its defaults stay: commits wait for the disk."""
 
     key = "postgresql"
     stop_signal = signal.SIGINT
@@ -48,6 +48,8 @@ class Postgresql(Server):
             "postgres",
             *("-D", str(self.database), "-p", str(self.port_number), "-k", str(self.data)),
             *("-c", "listen_addresses=127.0.0.1"),
+            # What logical decoding needs, for change data capture; it is no default.
+            *("-c", "wal_level=logical"),
         )
 
     def ready(self) -> bool:
@@ -71,6 +73,11 @@ class Postgresql(Server):
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+            # A slot outlives the program that made it, and keeps the write-ahead log.
+            connection.execute(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+                " WHERE NOT active"
             )
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public")

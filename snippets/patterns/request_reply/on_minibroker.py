@@ -1,0 +1,102 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = []
+# ///
+"""Request-reply on the minibroker: each asker gets its own answers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+
+from minibroker import Broker
+
+BROKER = Broker()  # lives in this process, and dies with it
+QUESTIONS = "lengths"
+numbers = count(1)
+
+Ask = Callable[[str, float], Awaitable[str]]
+Handler = Callable[[str], Awaitable[str]]
+
+
+async def declare() -> None:
+    BROKER.declare(QUESTIONS)
+
+
+@asynccontextmanager
+async def asker() -> AsyncIterator[Ask]:
+    """Open a queue for answers; what it yields may be used concurrently."""
+    replies = f"replies.{next(numbers)}"
+    BROKER.declare(replies)
+    waiting: dict[str, asyncio.Queue[str]] = {}
+
+    async def listen() -> None:
+        with BROKER.consume(replies, "asker") as consumer:
+            async for delivery in consumer:
+                message = delivery.message
+                number = message.headers.get("correlation_id", "")
+                if number in waiting:  # else it is late, or no answer
+                    waiting[number].put_nowait(message.body)
+                delivery.ack()
+
+    async def ask(question: str, seconds: float) -> str:
+        number = str(next(numbers))
+        waiting[number] = asyncio.Queue()
+        try:
+            BROKER.publish(
+                QUESTIONS,
+                question,
+                ttl=seconds,  # afterwards nobody needs the answer
+                publisher="asker",
+                reply_to=replies,
+                correlation_id=number,
+            )
+            async with asyncio.timeout(seconds):
+                return await waiting[number].get()
+        finally:
+            del waiting[number]
+
+    listener = asyncio.create_task(listen())
+    try:
+        yield ask
+    finally:
+        listener.cancel()
+
+
+async def answer(replier: str, handle: Handler) -> None:
+    with BROKER.consume(QUESTIONS, replier) as consumer:
+        async for delivery in consumer:
+            question, headers = delivery.message.body, delivery.message.headers
+            try:
+                to, number = headers["reply_to"], headers["correlation_id"]
+            except KeyError:
+                logging.warning("not a question: %r", delivery.message)
+                delivery.nack(requeue=False)  # to the dead letters
+                continue
+            reply = await handle(question)
+            BROKER.publish(to, reply, publisher=replier, correlation_id=number)
+            delivery.ack()  # after the answer: else a crash would lose it
+
+
+async def main() -> None:
+    async def probe(video: str) -> str:
+        if video == "owl.mp4":
+            await asyncio.sleep(1.5)  # longer than its asker waits
+        return f"{video}: {len(video)} min"
+
+    await declare()
+    replier = asyncio.create_task(answer("replier", probe))
+    async with asker() as ask:
+        both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
+        print(*await asyncio.gather(*both), sep="\n")
+        try:
+            await ask("owl.mp4", 0.5)
+        except TimeoutError:
+            print("owl.mp4: no answer in time")
+        print(await ask("zebra.mp4", 30))  # owl's answer comes before it
+    replier.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,95 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nats-py>=2.16"]
+# ///
+"""Request-reply on core NATS: each asker gets its own answers."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import nats
+from nats.errors import NoRespondersError
+
+URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+QUESTIONS, REPLIERS = "lengths", "repliers"
+
+Ask = Callable[[str, float], Awaitable[str]]
+Handler = Callable[[str], Awaitable[str]]
+
+
+async def declare() -> None:
+    """Do nothing: a subject of core NATS is only a name."""
+
+
+@asynccontextmanager
+async def asker() -> AsyncIterator[Ask]:
+    """Connect; what it yields may be used concurrently."""
+    # The client would try for 2 minutes before it says that it can't.
+    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
+
+        async def ask(question: str, seconds: float) -> str:
+            # A subscription keeps what its busy replier has not taken yet,
+            # and nothing removes that: so the replier has to know.
+            headers = {"deadline": str(time.time() + seconds)}
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        # An address of its own for each question's answer.
+                        reply = await connection.request(
+                            QUESTIONS,
+                            question.encode(),
+                            seconds,
+                            headers=headers,
+                        )
+                        return reply.data.decode()
+                    except NoRespondersError:  # it comes at once, and
+                        await asyncio.sleep(0.1)  # to ask again is safe
+
+        yield ask
+
+
+async def answer(replier: str, handle: Handler) -> None:
+    async with await nats.connect(URL, name=replier) as connection:
+        # The queue group: each question goes to one of the repliers.
+        questions = await connection.subscribe(QUESTIONS, REPLIERS)
+        async for message in questions.messages:
+            try:
+                question = message.data.decode()
+                deadline = float((message.headers or {})["deadline"])
+                if not message.reply:
+                    raise ValueError("it names no return address")
+            except (KeyError, ValueError) as error:
+                logging.warning("not a question: %r %r", error, message)
+                continue
+            if deadline < time.time():  # clocks must agree
+                continue
+            reply = await handle(question)
+            await connection.publish(message.reply, reply.encode())
+        raise ConnectionError("NATS sends nothing any more")
+
+
+async def main() -> None:
+    async def probe(video: str) -> str:
+        if video == "owl.mp4":
+            await asyncio.sleep(1.5)  # longer than its asker waits
+        return f"{video}: {len(video)} min"
+
+    await declare()
+    replier = asyncio.create_task(answer("replier", probe))
+    async with asker() as ask:
+        both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
+        print(*await asyncio.gather(*both), sep="\n")
+        try:
+            await ask("owl.mp4", 0.5)
+        except TimeoutError:
+            print("owl.mp4: no answer in time")
+        print(await ask("zebra.mp4", 30))  # owl's answer comes before it
+    replier.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,107 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nats-py>=2.16"]
+# ///
+"""Request-reply on NATS: a deadline travels with the question."""
+
+import asyncio
+import os
+import time
+from contextlib import AsyncExitStack
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+
+URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+SUBJECT = "entitlement.may-watch"
+BUDGET = 1.0  # seconds that a page may spend on this question
+DEADLINE = "Deadline"
+
+
+class Entitlement:
+    """A replier. Several of one name share the questions."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.answered, self.too_late = name, 0, 0
+        self.database = asyncio.Event()  # set: it answers
+        self.database.set()
+
+    async def serve(self, connection: Client) -> None:
+        await connection.subscribe(
+            SUBJECT,
+            queue="entitlement",  # each question goes to one of them
+            cb=self.answer,
+            pending_msgs_limit=100,  # a longer queue makes only late answers
+        )
+        await connection.flush()  # the server knows it when this returns
+
+    async def answer(self, question: Msg) -> None:
+        # Clocks have to agree to well below the budget: run NTP.
+        deadline = float((question.headers or {})[DEADLINE])
+        left = deadline - time.time()
+        try:
+            # Of a question that waited here too long, nothing is left: its
+            # caller has gone, and the database is spared.
+            await asyncio.wait_for(self.database.wait(), max(left, 0))
+        except TimeoutError:
+            self.too_late += 1
+            return
+        self.answered += 1
+        viewer, video = question.data.decode().split()
+        allowed = viewer == "ana" or video == "trailer.mp4"
+        await question.respond(b"yes" if allowed else b"no")
+
+
+async def may_watch(connection: Client, viewer: str, video: str) -> str:
+    """Ask, and answer in any case: a page never waits longer than BUDGET."""
+    try:
+        reply = await connection.request(
+            SUBJECT,
+            f"{viewer} {video}".encode(),
+            timeout=BUDGET,
+            headers={DEADLINE: str(time.time() + BUDGET)},
+        )
+    except NoRespondersError:  # at once, and not after the budget
+        return "nobody is there: offer the trailer"
+    except TimeoutError:  # it may have been done all the same
+        return "no answer in time: offer the trailer"
+    return reply.data.decode()
+
+
+async def main() -> None:
+    async with AsyncExitStack() as stack:
+
+        async def connected(name: str) -> Client:
+            connection = await nats.connect(
+                URL, name=name, max_reconnect_attempts=1
+            )
+            return await stack.enter_async_context(connection)
+
+        page = await connected("page")
+        print("before a deployment:", await may_watch(page, "ana", "cat.mp4"))
+
+        one, two = Entitlement("one"), Entitlement("two")
+        first, second = await connected("one"), await connected("two")
+        await one.serve(first)
+        print("ana, cat.mp4:", await may_watch(page, "ana", "cat.mp4"))
+        print("bob, cat.mp4:", await may_watch(page, "bob", "cat.mp4"))
+
+        one.database.clear()
+        slow = await asyncio.gather(
+            *[may_watch(page, "ana", "cat.mp4") for _ in range(3)]
+        )
+        print("slow database, three questions:", *sorted(set(slow)))
+        one.database.set()
+        print("again, ana, cat.mp4:", await may_watch(page, "ana", "cat.mp4"))
+        print(f"one: answered {one.answered}, gave up {one.too_late}")
+
+        await two.serve(second)
+        await first.drain()  # takes no more questions, answers what it has
+        print("one has left:", await may_watch(page, "ana", "cat.mp4"))
+        print(f"two: answered {two.answered}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,221 @@
+"""Delayed retry: what it promises, on every broker."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.patterns.claims import claim, differs, holds
+from tests.patterns.home import load
+from tests.patterns.stage import SNIPPETS, Stage
+
+CAT, DOG, FOX = (f'{{"video": "{name}.mp4"}}' for name in ("cat", "dog", "fox"))
+DOG_FAILS: dict[str, Any] = {"mode": "fail", "only": "dog.mp4"}
+FILES = sorted((SNIPPETS / "patterns" / "delayed_retry").glob("on_*.py"))
+
+#: Messages that no worker can read: no JSON, no video in it, and not UTF-8.
+MALFORMED = ["video=owl.mp4", '["owl.mp4"]', '{"video": "cig\udcfce\udcf1a.mp4"}']
+
+#: The delays of the snippets.
+DELAYS = "DELAYS = (0.2, 0.3), (0.4, 0.6)"
+
+#: Seconds: a server that counts in milliseconds may round down.
+ROUNDING = 0.005
+
+#: Where the broker has a delay for each message: instead of it, the worker sleeps, and tries again.
+SLEEPS = "await asyncio.sleep(delay(number, RANDOM)); await handle(video)"
+
+
+#: How a message is submitted, and how with a number of the attempt that is no number.
+NO_NUMBER = {
+    "minibroker": ("publish(QUEUE, body)", 'publish(QUEUE, body, "two" if "fox" in body else 1)'),
+    "rabbitmq": ("noted(raw, 1)", 'noted(raw, "two" if b"fox" in raw else 1)'),
+    "kafka": (
+        "headers=noted(1))",
+        'headers=[("attempt", b"two")] if b"fox" in raw else noted(1))',
+    ),
+    "redis": ('"attempt": 1}', '"attempt": "two" if b"fox" in raw else 1}'),
+}
+
+#: How the snippets that publish for the next attempt, or the dead letter, do it.
+TO_WAIT = {
+    "minibroker": "publish(WAITS[pause], body, number + 1, pause)",
+    "rabbitmq": "to = WAITS[pause]",
+    "kafka": "to, headers = WAITS[pause], noted(number + 1, pause)",
+    "nats": "await message.nak(delay=delay(number, RANDOM))",
+    "redis": "await run(PARK, 2, *place)",
+    "postgresql": "await db.execute(PARK, [pause, task_id])",
+}
+ELSEWHERE = "next(iter(WAITS.values()))"
+IN_MEMORY = "asyncio.get_running_loop().call_later(1, asyncio.ensure_future, {0})"
+
+
+@claim(
+    "While a task waits for its next attempt it holds up nobody: new tasks are done, and one with a"
+    " shorter delay comes back first.",
+    minibroker=holds(
+        'f"wait.{pause}"',
+        '"wait"',
+        with_help="a queue for each delay, to which the worker publishes",
+    ),
+    rabbitmq=holds(
+        'f"{QUEUE}.wait.{pause}"',
+        'f"{QUEUE}.wait"',
+        with_help="a queue for each delay, to which the worker publishes",
+    ),
+    kafka=holds(
+        'f"{TOPIC}.wait.{pause}"',
+        'f"{TOPIC}.wait"',
+        with_help="a topic for each delay, paused until its first record is due",
+    ),
+    nats=holds(TO_WAIT["nats"], SLEEPS),
+    redis=holds(TO_WAIT["redis"], SLEEPS, with_help="a sorted set, and two scripts"),
+    mqtt=differs("The worker sleeps with the task in its hands, and new tasks wait as well."),
+    postgresql=holds(
+        TO_WAIT["postgresql"], SLEEPS, with_help="a column that says when a task is due"
+    ),
+)
+def test_a_task_that_waits_holds_up_nobody(stage: Stage) -> None:
+    stage.replace(DELAYS, f"DELAYS = (0.5, 0.5), {(6, 6) if stage.holds else (3, 3)}")
+    stage.call("declare")
+    stage.call("submit", messages=[DOG])
+    worker = stage.spawn("work", worker="A", mode="fail", times=2)
+    assert stage.happens(lambda: len(worker.taken) == 2 or worker.ended, worker)
+    # Now dog.mp4 waits for its third attempt.
+    stage.call("submit", messages=[CAT])
+    stage.happens(lambda: len(worker.taken) >= 4 or worker.ended, worker)
+    if stage.holds:
+        assert worker.taken[:4] == ["dog.mp4"] * 2 + ["cat.mp4"] * 2
+    else:
+        assert worker.taken[:4] == ["dog.mp4"] * 3 + ["cat.mp4"]
+
+
+@claim(
+    "A task that fails comes again, never before its time, and each delay is longer than the one"
+    " before.",
+    minibroker=holds(TO_WAIT["minibroker"], TO_WAIT["minibroker"].replace("pause)", "0.001)")),
+    rabbitmq=holds("expiration=pause,", "expiration=0.001 if pause else None,"),
+    kafka=holds("if due[place] > time.time():", "if False:"),
+    nats=holds("message.nak(delay=delay(number, RANDOM))", "message.nak()"),
+    redis=holds("redis.call('ZADD', KEYS[2], due,", "redis.call('ZADD', KEYS[2], 0,"),
+    mqtt=holds("await asyncio.sleep(delay(number, RANDOM))", "pass"),
+    postgresql=holds("WHERE due <= now()", ""),
+)
+def test_the_delays_are_kept_and_grow(stage: Stage) -> None:
+    stage.call("declare")
+    stage.call("submit", messages=[DOG])
+    worker = stage.spawn("work", worker="A", limit=1, **DOG_FAILS)
+    assert stage.happens(lambda: worker.returned, worker)
+    assert worker.taken == ["dog.mp4"] * 3
+    for (low, _), (before, after) in zip(
+        ((0.2, 0.3), (0.4, 0.6)), pairwise(worker.times), strict=True
+    ):
+        assert after - before >= low - ROUNDING
+
+
+@claim(
+    "A worker that is killed while a task waits loses nothing.",
+    minibroker=holds(TO_WAIT["minibroker"], "pass"),
+    rabbitmq=holds(
+        TO_WAIT["rabbitmq"],
+        IN_MEMORY.format("channel.default_exchange.publish(letter, QUEUE)")
+        + "; await message.ack(); continue",
+    ),
+    kafka=holds(
+        TO_WAIT["kafka"],
+        IN_MEMORY.format("producer.send(TOPIC, body)")
+        + "; await c.commit({place: record.offset + 1}); continue",
+    ),
+    nats=holds(
+        TO_WAIT["nats"],
+        IN_MEMORY.format("jetstream.publish(QUEUE, body)") + "; await message.ack_sync()",
+    ),
+    redis=holds(
+        TO_WAIT["redis"],
+        IN_MEMORY.format("redis.xadd(QUEUE, fields)") + "; await redis.xack(QUEUE, GROUP, entry)",
+    ),
+    mqtt=holds(
+        "message = await expect(MQTTMessage, reports)",
+        "message = await expect(MQTTMessage, reports); client.ack(message.mid, message.qos)",
+        says="It comes again at once, and counts from 1 again.",
+    ),
+    postgresql=holds(
+        TO_WAIT["postgresql"], 'await db.execute("DELETE FROM task WHERE id = %s", [task_id])'
+    ),
+)
+def test_a_crash_loses_no_task_that_waits(stage: Stage) -> None:
+    stage.replace(DELAYS, "DELAYS = (1, 1), (1, 1)")
+    if stage.seconds < 20:  # it must fail: no lease has to run out here before it can
+        stage.seconds = 4
+    if stage.key == "kafka":  # a name of its own lets it come back without a time-out
+        stage.replace("client_id=name,", "client_id=name, group_instance_id=group and name,")
+    stage.call("declare")
+    stage.call("submit", messages=[DOG, CAT])
+    killed = stage.spawn("work", worker="A", **DOG_FAILS)
+    # On MQTT dog.mp4 is in its hands; elsewhere it was put aside before cat.mp4 came.
+    assert stage.happens(
+        lambda: killed.taken.count("dog.mp4") == 2 or "cat.mp4" in killed.taken, killed
+    )
+    killed.kill()
+    following = stage.spawn("work", worker="A")
+    assert stage.happens(lambda: "dog.mp4" in following.done, killed, following)
+
+
+@claim(
+    "After the last attempt it goes to the dead letter channel, with the number of attempts.",
+    minibroker=holds("publish(DEAD, body, number)", "pass"),
+    rabbitmq=holds("to, letter = DEAD,", f"to, letter = {ELSEWHERE},"),
+    kafka=holds("to, headers = DEAD.topic,", f"to, headers = {ELSEWHERE},"),
+    nats=holds("await jetstream.publish(DEAD, body, headers=note)", "pass"),
+    redis=holds('await redis.xadd(DEAD, fields | {b"attempt": number})', "pass"),
+    mqtt=holds("message.payload, 1, True)", "message.payload, 1)"),
+    postgresql=holds("await db.execute(BURY, [body, number])", "pass"),
+)
+def test_after_the_last_attempt_it_is_a_dead_letter(stage: Stage) -> None:
+    stage.call("declare")
+    stage.call("submit", messages=[DOG, CAT])
+    worker = stage.spawn("work", worker="A", limit=2, **DOG_FAILS)
+    assert stage.happens(lambda: worker.returned, worker)
+    assert worker.done == ["cat.mp4"]
+    assert worker.taken.count("dog.mp4") == 3
+    assert stage.call("dead") == [[DOG, 3]]
+
+
+@claim(
+    "A malformed message is a dead letter at once, and does not stop the worker.",
+    minibroker=holds("if video and 0 < number < LIMIT:", "if 0 < number < LIMIT:"),
+    rabbitmq=holds("if video and 0 < number < LIMIT:", "if 0 < number < LIMIT:"),
+    kafka=holds("if video and 0 < number < LIMIT:", "if 0 < number < LIMIT:"),
+    nats=holds("if video and number < LIMIT:", "if number < LIMIT:"),
+    redis=holds("if video and 0 < number < LIMIT:", "if 0 < number < LIMIT:"),
+    mqtt=holds("if number == LIMIT or not video:", "if number == LIMIT:"),
+    postgresql=holds("done = not video or number >= LIMIT", "done = number >= LIMIT"),
+)
+def test_a_malformed_message_is_a_dead_letter_at_once(stage: Stage) -> None:
+    malformed = MALFORMED[:2] if stage.key in {"minibroker", "postgresql"} else MALFORMED
+    if stage.key in NO_NUMBER:
+        stage.replace(*NO_NUMBER[stage.key])
+        malformed = [*malformed, FOX]
+    stage.call("declare")
+    stage.call("submit", messages=[*malformed, CAT])
+    worker = stage.spawn("work", worker="A", limit=len(malformed) + 1)
+    assert stage.happens(lambda: worker.returned, worker)
+    assert worker.done == ["cat.mp4"]
+    assert sorted(stage.call("dead")) == sorted([body, 1] for body in malformed)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_tasks_that_failed_together_do_not_come_back_together(file: Path) -> None:
+    """Jitter: with one seed the delays are the same, and within one run they differ."""
+    snippet = load(file)
+    for attempt, (low, high) in enumerate(snippet.DELAYS, 1):
+        random, same = Random(1), Random(1)
+        delays = [snippet.delay(attempt, random) for _ in range(100)]
+        assert delays == [snippet.delay(attempt, same) for _ in range(100)]
+        assert all(low <= one <= high for one in delays)
+        assert max(map(delays.count, delays)) < 75
+    assert all(high < low for (_, high), (low, _) in pairwise(snippet.DELAYS))

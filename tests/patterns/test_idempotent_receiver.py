@@ -1,0 +1,311 @@
+"""Idempotent receiver: one effect, however often a message comes and whoever is killed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.brokers import Server
+from tests.patterns.claims import Proof, claim, holds
+from tests.patterns.stage import SNIPPETS, Actor, Stage
+
+ID, OTHER_ID = "5f0c1a52-6e1f-4f6e-9a55-2d1c9e1d7a01", "5f0c1a52-6e1f-4f6e-9a55-2d1c9e1d7a02"
+CAT = "viewed cat.mp4"
+COUNTED, DUPLICATE = "counted a view of cat.mp4", "dropped a duplicate view of cat.mp4"
+
+SERVERS = ("rabbitmq", "kafka", "nats", "redis", "mqtt", "postgresql")
+INBOX = "a table of message ids in the receiver's database"
+
+#: What a test puts into the snippet: at a step, its process says so, and the first one that finds
+#: a request to stop there stops.
+STEP = """import asyncio
+from pathlib import Path
+
+
+async def step(name: str) -> None:
+    here = Path(__file__).parent
+    with (here / "steps").open("a") as steps:
+        steps.write(f"{name}\\n")
+    try:
+        (here / f"stop at {name}").unlink()
+    except FileNotFoundError:
+        return
+    with (here / "steps").open("a") as steps:
+        steps.write(f"stopped at {name}\\n")
+    while not (here / "go on").exists():
+        await asyncio.sleep(0.02)
+"""
+RECEIVED = re.compile(r"^( +)try:\n +number, view = ", re.MULTILINE)
+#: The effect, with its commit where it has one of its own.
+EFFECT = re.compile(
+    r"^( +)(?:await db|DB)\.execute\(COUNT, .*\)\n(?:\1(?:await db|DB)\.commit\(\)\n)?",
+    re.MULTILINE,
+)
+
+
+class Steps:
+    """The steps of a snippet's copy, at which its process can be stopped and killed.
+
+    "received" is before all, "before" and "after" are around the effect.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.folder = stage.snippet.parent
+        code = stage.snippet.read_text()
+        [received], [effect] = RECEIVED.finditer(code), EFFECT.finditer(code)
+        stage.replace(received[0], f'{received[1]}await step("received")\n{received[0]}')
+        around = [f'{effect[1]}await step("{name}")\n' for name in ("before", "after")]
+        stage.replace(effect[0], effect[0].join(around))
+        stage.replace("import asyncio\n", STEP)
+
+    def count(self, name: str) -> int:
+        """Return how often a process has come to this step."""
+        said = self.folder / "steps"
+        return said.read_text().splitlines().count(name) if said.exists() else 0
+
+    def stop_next_at(self, name: str) -> Callable[[], bool]:
+        """Stop the next process that comes to this step; return what tells whether it has."""
+        before = self.count(f"stopped at {name}")
+        (self.folder / f"stop at {name}").touch()
+        return lambda: self.count(f"stopped at {name}") > before
+
+    def go_on(self) -> None:
+        """Let the process that stopped continue."""
+        (self.folder / "go on").touch()
+
+    def kill_at(self, name: str) -> None:
+        """Start a receiver, and kill it at this step."""
+        stopped = self.stop_next_at(name)
+        actor = self.stage.spawn("receive", receiver="A")
+        assert self.stage.happens(stopped, actor)
+        actor.kill()
+
+
+def kill_after_the_commit(stage: Stage) -> str:
+    """Start a receiver, and kill it before it acknowledges; return what it said of its message."""
+    killed = stage.spawn("receive", receiver="A", mode="hold")
+    assert stage.happens(lambda: bool(killed.taken), killed)
+    killed.kill()
+    return killed.taken[0]
+
+
+def everywhere(line: str, instead: str, *, with_help: str = "") -> dict[str, Proof]:
+    """Return the proof on the brokers whose snippets have the same text, and on SQLite."""
+    proofs = dict.fromkeys(SERVERS, holds(line, instead, with_help=with_help))
+    for text, sqlite in (
+        ("await db.", "DB."),
+        ("[number]", "[str(number)]"),
+        ("view[1].decode()", "view[1]"),
+        ("%s", "?"),
+        ("SELECT FROM", "SELECT 1 FROM"),
+    ):
+        line, instead = line.replace(text, sqlite), instead.replace(text, sqlite)
+    return {"minibroker": holds(line, instead, with_help=with_help), **proofs}
+
+
+ASK = "new = await db.execute(REMEMBER, [number])"
+REPEATED = """
+    if not new.rowcount:
+        return f"dropped a duplicate view of {view[1].decode()}"
+    """
+EFFECT_LINE = "await db.execute(COUNT, [view[1].decode()])"
+LOOK = 'new = await db.execute("SELECT FROM inbox WHERE id = %s", [number])'
+KNOWN = REPEATED.replace("not new.rowcount", "new.rowcount")
+MINI_KNOWN = KNOWN.replace("new.rowcount", "new.fetchone()").replace(".decode()", "")
+
+
+def look_first(after_the_look: str, after_the_effect: str) -> dict[str, Proof]:
+    """Return proofs whose change looks the id up, has the effect, and then remembers the id."""
+    line = f"{ASK}{REPEATED}{EFFECT_LINE}"
+    remember = "await db.execute(REMEMBER, [number])"
+    parts = (after_the_look, EFFECT_LINE, after_the_effect, remember)
+    proofs = everywhere(line, f"{LOOK}{KNOWN}" + "\n    ".join(part for part in parts if part))
+    mini = proofs["minibroker"]
+    assert mini.line
+    assert mini.instead
+    known = KNOWN.replace(".decode()", "")
+    assert known in mini.instead
+    proofs["minibroker"] = holds(mini.line, mini.instead.replace(known, MINI_KNOWN))
+    return proofs
+
+
+def noted(proofs: dict[str, Proof], **notes: str) -> dict[str, Proof]:
+    """Return the proofs with what the page says of some of them."""
+    return proofs | {key: replace(proofs[key], says=says) for key, says in notes.items()}
+
+
+@claim(
+    "Ten copies of a message, with one message id, have one effect.",
+    **everywhere("if not new.rowcount:", "if False:", with_help=INBOX),
+)
+def test_ten_copies_have_one_effect(stage: Stage) -> None:
+    stage.call("declare")
+    stage.call("publish", events=[[ID, CAT]] * 10 + [[OTHER_ID, CAT]])
+    receiver = stage.spawn("receive", receiver="A")
+    assert stage.happens(lambda: len(receiver.done) >= 11, receiver)
+    assert stage.call("views") == {"cat.mp4": 2}
+    assert Counter(receiver.done)[COUNTED] == 2
+
+
+@claim(
+    "Killed between the effect and the acknowledgement, the receiver gets the message again, and"
+    " the effect does not happen again.",
+    **noted(
+        look_first("", "await db.commit()"),
+        postgresql="The message goes with the same commit: a redelivery finds no effect at all.",
+    ),
+)
+def test_a_kill_after_the_effect_does_not_repeat_it(stage: Stage) -> None:
+    steps = Steps(stage)
+    stage.call("declare")
+    stage.call("publish", events=[[ID, CAT]])
+    steps.kill_at("after")
+    kill_after_the_commit(stage)
+    again = stage.spawn("receive", receiver="A")
+    assert stage.happens(lambda: bool(again.done), again)
+    assert stage.call("views") == {"cat.mp4": 1}
+    # In PostgreSQL the message goes with the same commit: its effect was rolled back each time.
+    assert again.done == [COUNTED if stage.key == "postgresql" else DUPLICATE]
+
+
+@claim(
+    "Killed before the effect, it gets the message again: the effect is not lost.",
+    **everywhere(ASK, f"{ASK}\n    await db.commit()"),
+)
+def test_a_kill_before_the_effect_does_not_lose_it(stage: Stage) -> None:
+    steps = Steps(stage)
+    stage.call("declare")
+    stage.call("publish", events=[[ID, CAT]])
+    steps.kill_at("before")
+    again = stage.spawn("receive", receiver="A")
+    assert stage.happens(lambda: bool(again.done), again)
+    assert stage.call("views") == {"cat.mp4": 1}
+
+
+def have_done(receivers: Sequence[Actor], events: int) -> bool:
+    return sum(len(one.done) for one in receivers) >= events
+
+
+def both_receive(stage: Stage, *receivers: Actor) -> bool:
+    """Publish events of no interest until each receiver has had one, and all are done."""
+    for published in range(2, 22, 2):
+        stage.call("publish", events=[[str(uuid4()), "viewed warm-up.mp4"] for _ in "ab"])
+        if not stage.happens(partial(have_done, receivers, published), *receivers):
+            return False
+        if all(one.done for one in receivers):
+            return True
+    return False
+
+
+@claim(
+    "Two receivers that have the same message at the same moment have one effect between them.",
+    **noted(
+        look_first("await asyncio.sleep(0.1)", ""),
+        minibroker="Nothing is awaited in the transaction, so nobody comes in between.",
+        kafka="Both read the same record; elsewhere each has a copy.",
+    ),
+)
+def test_two_receivers_at_the_same_moment_have_one_effect(stage: Stage) -> None:
+    steps = Steps(stage)
+    stage.call("declare")
+    # On Kafka each of the two gets the message; elsewhere each gets a copy.
+    copies = [[ID, CAT]] * (1 if stage.key == "kafka" else 2)
+    stopped = received = None
+    if stage.key not in ("minibroker", "mqtt"):
+        stage.call("publish", events=copies)
+        stopped = steps.stop_next_at("before")
+    receivers = [stage.spawn("receive", receiver=name) for name in "AB"]
+
+    def said() -> list[str]:
+        return [what for one in receivers for what in one.done if "cat" in what]
+
+    if stage.key in ("minibroker", "mqtt"):  # what is there already would all go to the first
+        assert both_receive(stage, *receivers)
+        received = steps.count("received")
+        if stage.key == "mqtt":
+            stopped = steps.stop_next_at("before")
+        stage.call("publish", events=copies)
+    if stopped:  # in the minibroker's process nothing can come in between
+        assert stage.happens(stopped, *receivers)
+        both = (received or 0) + 2
+        assert stage.happens(lambda: steps.count("received") >= both, *receivers)
+        assert stage.stays(lambda: not said(), 0.5)  # the second waits for the first
+        steps.go_on()
+    assert stage.happens(lambda: len(said()) >= 2, *receivers)
+    assert stage.call("views")["cat.mp4"] == 1
+    assert stage.happens(lambda: COUNTED in said(), *receivers)
+    assert Counter(said())[COUNTED] == 1
+
+
+#: Makes aio-pika send a message without an id; by itself it makes one up.
+NO_IDS = """import asyncio
+from types import SimpleNamespace
+
+import aiormq.channel
+
+aiormq.channel.UUID = lambda **_: SimpleNamespace(hex="")
+"""
+MALFORMED = [
+    ["", CAT],
+    ["17", CAT],
+    ["viewed-by-somebody-in-some-other-way", CAT],
+    [OTHER_ID, "viewed "],
+    [OTHER_ID, "liked cat.mp4"],
+    [OTHER_ID, "viewed cat.mp4; DROP TABLE views"],
+    [OTHER_ID, "viewed chat\xe9.mp4"],  # sent as a byte that is not UTF-8
+    [OTHER_ID, "viewed \x00.mp4"],
+    [OTHER_ID, "viewed " + "long" * 1000],
+]
+
+
+@claim(
+    "A message without a usable id, or with a body that makes no sense, is kept aside, and the next"
+    " one is counted.",
+    **everywhere('await db.execute(REFUSE, [f"{body!r}, id {message_id!r}"])', "pass"),
+)
+def test_a_malformed_message_is_kept_aside(stage: Stage) -> None:
+    if stage.key != "minibroker":
+        stage.replace("event.encode()", 'event.encode("latin-1")')
+    if stage.key == "rabbitmq":
+        stage.replace("import asyncio\n", NO_IDS)
+    stage.call("declare")
+    stage.call("publish", events=[*MALFORMED, [ID, CAT]])
+    receiver = stage.spawn("receive", receiver="A")
+    assert stage.happens(lambda: COUNTED in receiver.done, receiver)
+    kept: list[str] = stage.call("refused")
+    assert len(kept) == len(MALFORMED)
+    assert sum(f"id {message_id!r}" in text for text in kept for message_id in ("", "17")) == 2
+    assert stage.call("views") == {"cat.mp4": 1}
+
+
+@pytest.mark.broker("postgresql")
+def test_a_queue_in_the_same_database_repeats_no_effect_without_an_inbox(
+    server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
+    code = (SNIPPETS / "patterns" / "idempotent_receiver" / "on_postgresql.py").read_text()
+    snippet = tmp_path / "on_postgresql.py"
+    snippet.write_text(code)
+    events: list[Any] = [[ID, CAT]]
+    with Stage("postgresql", snippet, server, addresses=addresses(code)) as stage:
+        stage.replace("if not new.rowcount:", "if False:")
+        steps = Steps(stage)
+        stage.call("declare")
+        stage.call("publish", events=events)
+        for name in ("received", "before", "after"):
+            steps.kill_at(name)
+        assert kill_after_the_commit(stage) == COUNTED
+        again = stage.spawn("receive", receiver="A")
+        assert stage.happens(lambda: bool(again.done), again)
+        assert stage.call("views") == {"cat.mp4": 1}
+        stage.call("publish", events=events)  # a copy that was published is another matter
+        assert stage.happens(lambda: len(again.done) == 2, again)
+        assert stage.call("views") == {"cat.mp4": 2}

@@ -1,0 +1,300 @@
+"""Request-reply: what it promises, on every broker."""
+
+from __future__ import annotations
+
+from tests.patterns.claims import claim, differs, holds
+from tests.patterns.stage import Actor, Stage
+
+#: Added to a snippet's copy: many questions on one connection, and what became of each. It ends
+#: with the first wrong answer, so that a changed snippet need not wait for the rest.
+ASK_ALL = """
+async def ask_all(questions, seconds, at_once=100):
+    places = asyncio.Semaphore(at_once)
+
+    async def one(ask, question):
+        async with places:
+            try:
+                return await ask(question, seconds)
+            except TimeoutError:
+                return "TimeoutError"
+
+    async with asker() as ask:
+        asked = {asyncio.create_task(one(ask, each)): each for each in questions}
+        pending, right = set(asked), True
+        while pending and right:
+            ended, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            right = all(it.result() in ("TimeoutError", f"{asked[it]}: done") for it in ended)
+        for it in pending:
+            it.cancel()
+        return [it.result() if it.done() else "not waited for" for it in asked]
+
+
+"""
+MAIN = 'if __name__ == "__main__":'
+TIMED_OUT = "TimeoutError"
+
+#: On core NATS the client library matches an answer with its question: each has an address of its
+#: own. In its place, one address for all of them.
+REQUEST = """reply = await connection.request(
+                            QUESTIONS,
+                            question.encode(),
+                            seconds,
+                            headers=headers,
+                        )"""
+ONE_INBOX = """replies = vars(connection).get("replies")
+                        replies = replies or await connection.subscribe("replies.*")
+                        connection.replies = replies
+                        await connection.publish(
+                            QUESTIONS, question.encode(), "replies.1", headers=headers
+                        )
+                        reply = await replies.next_msg(seconds)"""
+
+#: The text by which an asker knows what an answer answers, and what takes any for the oldest's.
+CORRELATION = {
+    "minibroker": (
+        'number = message.headers.get("correlation_id", "")',
+        'number = next(iter(waiting), "")',
+    ),
+    "rabbitmq": ('number = message.correlation_id or ""', 'number = next(iter(waiting), "")'),
+    "kafka": (
+        'number = dict(record.headers).get("correlation_id", b"")',
+        'number = next(iter(waiting), b"")',
+    ),
+    "nats": (REQUEST, ONE_INBOX),
+    "redis": (
+        'number = fields.get(b"correlation_id", b"")',
+        'number = next(iter(waiting), b"")',
+    ),
+    "mqtt": (
+        'number = getattr(what.properties, "CorrelationData", None)',
+        "number = next((one for one in waiting if isinstance(one, bytes)), None)",
+    ),
+    "postgresql": (
+        '"DELETE FROM question WHERE id = %s RETURNING answer"',
+        "\"DELETE FROM question WHERE answer IS NOT NULL AND %s::text > '' RETURNING answer\"",
+    ),
+}
+WITH_HELP = {
+    "minibroker": "a queue for each asker's answers, and headers",
+    "kafka": "a topic for answers, and headers",
+    "redis": "a stream for each asker's answers, and fields",
+    "postgresql": "a column for the answer, and a notification",
+}
+
+#: Each question is preceded by one that names no return address, and each answer by two strays:
+#: one with no correlation identifier, or no text, and one with an identifier that nobody knows.
+RUDE = {
+    "minibroker": (
+        "BROKER.publish(\n                QUESTIONS,",
+        'BROKER.publish(QUESTIONS, "rude")\n            '
+        "BROKER.publish(\n                QUESTIONS,",
+        "BROKER.publish(to, reply,",
+        'BROKER.publish(to, "stray"); BROKER.publish(to, "stray", correlation_id="0"); '
+        "BROKER.publish(to, reply,",
+    ),
+    "rabbitmq": (
+        "await channel.default_exchange.publish(\n                        message,",
+        "await channel.default_exchange.publish(Message(b'\\xff'), QUESTIONS)\n"
+        "                    await channel.default_exchange.publish(message,",
+        "await channel.default_exchange.publish(\n                    reply,",
+        "await channel.default_exchange.publish(Message(b'stray'), to)\n                "
+        'stray = Message(b"stray", correlation_id="0")\n                '
+        "await channel.default_exchange.publish(stray, to)\n                "
+        "await channel.default_exchange.publish(reply,",
+    ),
+    "kafka": (
+        "await producer.send_and_wait(\n                    QUESTIONS,",
+        'await producer.send_and_wait(QUESTIONS, b"\\xff")\n                '
+        "await producer.send_and_wait(QUESTIONS,",
+        "await producer.send_and_wait(\n                    REPLIES,",
+        'await producer.send_and_wait(REPLIES, b"stray", None, to)\n                '
+        'stray = [("correlation_id", b"0")]\n                '
+        'await producer.send_and_wait(REPLIES, b"stray", None, to, headers=stray)'
+        "\n                await producer.send_and_wait(REPLIES,",
+    ),
+    "nats": (
+        "while True:\n",
+        'await connection.publish(QUESTIONS, b"\\xff")\n                while True:\n',
+        "await connection.publish(message.reply,",
+        'await connection.publish(message.reply + "0", b"stray")\n            '
+        "await connection.publish(message.reply,",
+    ),
+    "redis": (
+        "await redis.xadd(QUESTIONS, fields)",
+        'await redis.xadd(QUESTIONS, {"question": b"\\xff"}); await redis.xadd(QUESTIONS, fields)',
+        "reply = await handle(question)",
+        'await redis.xadd(to, {"answer": "stray"}); '
+        'await redis.xadd(to, {"correlation_id": "0", "answer": "stray"}); '
+        'await redis.xadd(to, {"hello": "?"}); reply = await handle(question)',
+    ),
+    "mqtt": (
+        "sent = client.publish(",
+        'client.publish(QUESTIONS, b"\\xff", 1); sent = client.publish(',
+        "me.publish(to,",
+        'me.publish(to, b"stray", 1); stray = Properties(PacketTypes.PUBLISH); '
+        'stray.CorrelationData = b"0"; me.publish(to, b"stray", 1, False, stray); me.publish(to,',
+    ),
+    "postgresql": (
+        'await db.execute("NOTIFY question")',
+        "await db.execute(\"NOTIFY question, 'rude'\")",
+        "await db.execute(REPLY,",
+        "await db.execute(\"SELECT pg_notify(%s, '')\", [to]); "
+        "await db.execute(\"SELECT pg_notify(%s, '0')\", [to]); await db.execute(REPLY,",
+    ),
+}
+CORRELATED = {key: holds(*change) for key, change in CORRELATION.items()}
+
+
+def names(name: str, many: int) -> list[str]:
+    return [f"{name}-{number}.mp4" for number in range(many)]
+
+
+def done(questions: list[str]) -> list[str]:
+    """Return the harness' answers."""
+    return [f"{question}: done" for question in questions]
+
+
+def ask_all(stage: Stage, questions: list[str], seconds: float, at_once: int = 100) -> Actor:
+    return stage.spawn("ask_all", questions=questions, seconds=seconds, at_once=at_once)
+
+
+def set_up(stage: Stage) -> None:
+    stage.replace(MAIN, ASK_ALL + MAIN)
+    stage.call("declare")
+
+
+@claim(
+    "Each asker gets the answers to its own questions, many in flight and out of order.",
+    **{
+        key: holds(*change, with_help=WITH_HELP.get(key, "")) for key, change in CORRELATION.items()
+    },
+)
+def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
+    set_up(stage)
+    ants, bees = names("ant", 20), names("bee", 20)
+    repliers = [stage.spawn("answer", replier=r, mode="hold", only=ants[0]) for r in "AB"]
+    for number in range(10):
+        stage.call("ask_all", questions=names(f"warm-up {number}", 4), seconds=3)
+        if all(replier.warmed_up for replier in repliers):
+            break
+    first = ask_all(stage, ants, 20)
+    # One replier holds the first question, and the other overtakes it.
+    assert stage.happens(lambda: any(ants[0] in r.taken for r in repliers), *repliers)
+    assert stage.happens(lambda: any(set(ants) & set(r.done) for r in repliers), *repliers)
+    second = ask_all(stage, bees, 20)
+    assert stage.happens(lambda: any(set(bees) & set(r.done) for r in repliers), *repliers)
+    for replier in repliers:
+        replier.release()
+    assert stage.happens(lambda: first.returned and second.returned, first, second, *repliers)
+    assert first.value == done(ants)
+    assert second.value == done(bees)
+
+
+@claim(
+    "A timeout ends the wait, and the late answer is not taken for the next question's.",
+    **CORRELATED,
+)
+def test_a_late_answer_is_discarded(stage: Stage) -> None:
+    set_up(stage)
+    replier = stage.spawn("answer", replier="A", mode="hold")
+    # Asked in turn: the first one times out, and so do some more, until the replier goes on.
+    questions = names("cat", 20)
+    asker = ask_all(stage, questions, 1, at_once=1)
+    assert stage.happens(lambda: bool(replier.taken), replier, asker)
+    assert stage.stays(lambda: not asker.returned, 1.5)
+    replier.release()
+    assert stage.happens(lambda: asker.returned, asker, replier)
+    held = questions.index(replier.taken[0])
+    assert asker.value[held] == TIMED_OUT
+    assert asker.value[-1] == f"{questions[-1]}: done"
+    assert all(
+        answer in (TIMED_OUT, own) for answer, own in zip(asker.value, done(questions), strict=True)
+    )
+
+
+@claim(
+    "A question whose replier is killed is answered by another.",
+    minibroker=holds(
+        "reply = await handle(question)", "delivery.ack(); reply = await handle(question)"
+    ),
+    rabbitmq=holds(
+        "(await handle(question)).encode()",
+        "(await message.ack(), await handle(question))[1].encode()",
+    ),
+    kafka=holds(
+        "reply = (await handle(question)).encode()",
+        "await consumer.commit({place: record.offset + 1})\n"
+        "                reply = (await handle(question)).encode()",
+    ),
+    nats=differs("Nobody answers; the asker's timeout ends the wait."),
+    redis=holds(
+        "reply = await handle(question)",
+        "await redis.xack(QUESTIONS, GROUP, place); reply = await handle(question)",
+    ),
+    mqtt=differs("Nobody answers; the asker's timeout ends the wait."),
+    postgresql=holds(
+        "reply = await handle(question)",
+        'await db.execute("DELETE FROM question"); await db.commit(); '
+        "reply = await handle(question)",
+    ),
+)
+def test_a_killed_repliers_question_goes_to_another(stage: Stage) -> None:
+    set_up(stage)
+    seconds = (24 if stage.key == "kafka" else 8) if stage.holds else 4
+    killed = stage.spawn("answer", replier="A", mode="hold")
+    asker = ask_all(stage, ["cat.mp4"], seconds)
+    assert stage.happens(lambda: bool(killed.taken), killed, asker)
+    other = stage.spawn("answer", replier="B")
+    killed.kill()
+    assert stage.happens(lambda: asker.returned, asker, other)
+    if stage.holds:
+        assert asker.value == ["cat.mp4: done"]
+    else:
+        assert asker.value == [TIMED_OUT]
+        assert not other.taken
+
+
+@claim(
+    "A question whose asker has given up is not worked on.",
+    minibroker=holds("ttl=seconds,  # afterwards", "ttl=60,  # afterwards"),
+    rabbitmq=holds("expiration=seconds,", "expiration=60,"),
+    kafka=holds("if time.time() < deadline:", "if deadline:"),
+    nats=holds("if deadline < time.time():", "if not deadline:"),
+    redis=holds("if seconds + micros / 1e6 < asked + valid:", "if asked and valid:"),
+    mqtt=holds("extra.MessageExpiryInterval = ceil(seconds)", "ceil(seconds)"),
+    postgresql=holds(" AND deadline > clock_timestamp()", ""),
+)
+def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:
+    set_up(stage)
+    replier = stage.spawn("answer", replier="A", mode="hold")
+    busy = ask_all(stage, ["cat.mp4"], 30)
+    assert stage.happens(lambda: bool(replier.taken), replier, busy)
+    assert stage.call("ask_all", questions=["dog.mp4"], seconds=1) == [TIMED_OUT]
+    if stage.key == "mqtt":  # it counts whole seconds, and may be one behind
+        assert stage.stays(lambda: not replier.done, 2.5)
+    replier.release()
+    last = stage.call("ask_all", questions=["owl.mp4"], seconds=30)
+    assert last == ["owl.mp4: done"]
+    assert stage.happens(lambda: busy.returned, busy)
+    assert replier.taken == ["cat.mp4", "owl.mp4"]
+
+
+@claim(
+    "A malformed question or answer stops nobody, and is not taken for an answer.",
+    **CORRELATED | {"postgresql": holds("if number in waiting:", "if not waiting[number].full():")},
+)
+def test_what_is_malformed_stops_nobody(stage: Stage) -> None:
+    question, rude_question, answer, rude_answer = RUDE[stage.key]
+    if stage.key == "postgresql":  # the table refuses a question without a return address
+        stage.replace("number, question, _ = found", "number, question, to = found")
+    stage.replace(question, rude_question)
+    stage.replace(answer, rude_answer)
+    set_up(stage)
+    replier = stage.spawn("answer", replier="A")
+    cats = names("cat", 5)
+    asker = ask_all(stage, cats, 10, at_once=1)
+    assert stage.happens(lambda: asker.returned, asker, replier)
+    assert asker.value == done(cats)
+    assert replier.done == cats
+    if stage.key != "postgresql":
+        assert "not a question" in replier.process.errors()
