@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 from queue import Queue
 
 import aio_pika
@@ -25,6 +26,7 @@ from tests.snippets.running import SNIPPETS
 
 RULES = load(SNIPPETS / "best_practices" / "names" / "check_names.py")
 SECONDS = 20
+NUMBERS = count()
 NAMES = [
     *("video.upload.finished", "Video.Upload", "video/upload", "video:upload", "video-upload"),
     *("video upload", "größe", "", ".", "..", "video..upload", ".video", "video."),
@@ -44,6 +46,8 @@ async def rabbitmq(server: Server, name: str) -> bool:
             queue = await channel.declare_queue(name, durable=True)
         except (AMQPError, TypeError, ValueError):
             return False
+        # By AMQP: the HTTP API has no address for a queue called "..".
+        await queue.delete()
         return queue.name == name
 
 
@@ -61,14 +65,16 @@ async def nats_jetstream(server: Server, name: str) -> bool:
     """A wildcard is taken as a subject, and then the neighbour's messages come as well."""
     async with await nats.connect(server.address) as connection:
         jetstream = connection.jetstream()
+        # Each a stream of its own: with one name for all, wrong messages came now and then.
+        stream = f"names{next(NUMBERS)}"
         try:
-            await jetstream.add_stream(name="names", subjects=[name])
+            await jetstream.add_stream(name=stream, subjects=[name])
         except APIError:
             return False
         await jetstream.publish(name, b"")
         await jetstream.publish(name.replace("*", "x").replace(">", "x"), b"")
-        found = {(await jetstream.get_msg("names", seq)).subject for seq in (1, 2)}
-        await jetstream.delete_stream("names")
+        found = {(await jetstream.get_msg(stream, seq)).subject for seq in (1, 2)}
+        await jetstream.delete_stream(stream)
         return found == {name}
 
 

@@ -325,7 +325,8 @@ class Stage:
         gets one.
         """
         before = {worker.name: len(worker.warmed_up) for worker in workers}
-        for _ in range(10):
+        deadline = time.monotonic() + self.seconds
+        while time.monotonic() < deadline:
             names = [f"{WARM_UP} {next(self._warm_ups)}" for _ in "ab"]
             self.call("submit", tasks=names)
             wait_until(partial(_begun, workers, set(names)), "the workers to begin")

@@ -77,7 +77,7 @@ async def connect(name: str, clean: bool) -> AsyncIterator[Link]:
         manual_ack=True,  # else paho acknowledges before the handler ran
     )
     client.on_connect = client.on_disconnect = client.on_publish = report
-    client.on_message = report
+    client.on_message = client.on_unsubscribe = report
     session = Properties(PacketTypes.CONNECT)
     session.SessionExpiryInterval = SESSION if name else 0
     client.username_pw_set(URL.username, URL.password)
@@ -136,6 +136,9 @@ async def replay(file: str, by: str = "video") -> State:
             if (topic := message.topic) != end:
                 take(state, topic, message.payload)
             client.ack(message.mid, message.qos)
+        client.unsubscribe(end)  # its answer, a list, comes behind the acks
+        while not isinstance(await reports.get(), list):
+            pass
     save(file, state)
     return state
 
