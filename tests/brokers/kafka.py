@@ -7,9 +7,11 @@ import logging
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -17,6 +19,8 @@ from aiokafka.errors import KafkaError
 from tests.brokers import debian
 from tests.brokers.server import DEBIAN, Server, newer, wait_until
 from tests.brokers.versions import printed_by
+
+T = TypeVar("T")
 
 #: Everything internal at one partition and one replica: there is one node. The short session
 #: lets a killed broker register again at once; clients see none of it.
@@ -140,11 +144,11 @@ class Kafka(Server):
 
     def topics(self) -> list[str]:
         """Return the names of the topics that clients have made."""
-        return asyncio.run(self._topics())
+        return _run(self._topics())
 
     def groups(self) -> list[str]:
         """Return the names of the consumer groups that the server knows."""
-        return asyncio.run(self._groups())
+        return _run(self._groups())
 
     async def _groups(self) -> list[str]:
         async with self._admin() as admin:
@@ -152,7 +156,7 @@ class Kafka(Server):
 
     def committed(self, group: str) -> list[tuple[int, str]]:
         """Return all that the server keeps for a group: offsets, with a text of the client's."""
-        return asyncio.run(self._committed(group))
+        return _run(self._committed(group))
 
     async def _committed(self, group: str) -> list[tuple[int, str]]:
         async with self._admin() as admin:
@@ -183,8 +187,14 @@ class Kafka(Server):
         if not self.given and (self.topics() or self.groups()):
             self.restart_on_nothing()
         elif topics := self.topics():
-            asyncio.run(self._delete(topics))
+            _run(self._delete(topics))
             wait_until(lambda: not self.topics(), "Kafka to delete the topics")
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run it in a thread: the caller's may have an event loop, as under Playwright."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 def _machine_jars() -> Path:

@@ -195,6 +195,8 @@ def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
     **CORRELATED,
 )
 def test_a_late_answer_is_discarded(stage: Stage) -> None:
+    if stage.key == "postgresql":  # else the late answer may be swept out before the next question
+        stage.replace("await db.execute(SWEEP)", "pass")
     set_up(stage)
     replier = stage.spawn("answer", replier="A", mode="hold")
     # Asked in turn: the first one times out, and so do some more, until the replier goes on.

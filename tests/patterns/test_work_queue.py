@@ -103,6 +103,8 @@ def test_a_killed_workers_task_goes_to_another(stage: Stage) -> None:
     killed = stage.spawn("work", worker="A", mode="hold")
     assert stage.happens(lambda: bool(killed.taken), killed)
     held = killed.taken[0]
+    # Whatever the snippet sends before the work is on its way by then.
+    assert stage.stays(lambda: not killed.done, 0.3)
     killed.kill()
     other = stage.spawn("work", worker="B")
     if stage.holds:
