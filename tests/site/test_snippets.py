@@ -94,7 +94,8 @@ def test_the_command_names_the_published_file(read: Read, built_site: Site, path
 
 def test_a_broker_chosen_on_one_page_is_chosen_on_the_next(visit: Opener) -> None:
     """Choose RabbitMQ once, and every page shows RabbitMQ."""
-    first, *others = pages_with("code")
+    # The folded navigation has the links of the chapter that is open.
+    first, *others = [path for path in pages_with("code") if path.startswith("patterns/")]
     page = visit(first).page
     page.evaluate("window.sameDocument = true")
     page.locator(".tabbed-labels label", has_text="RabbitMQ").first.click()
