@@ -28,6 +28,8 @@ FIRST, AFTER, IDEMPOTENT = WAYS = ("acknowledge first", "acknowledge after", "id
 BEFORE_BOTH, BETWEEN, AFTER_BOTH = STEPS = ("before both", "between", "after both")
 #: One message for each step at which its worker is killed, and one whose worker lives.
 CASES = (*STEPS, "no crash")
+#: Behind them all: whoever does this one has committed what was before it.
+END = "end"
 
 
 class Place(NamedTuple):
@@ -131,14 +133,14 @@ async def unsettled(url: str) -> int:
 def effects(way: str, stage: Stage) -> dict[str, int]:
     """Let workers die, each at its step, until one lives; return the effects of each message."""
     stage.call("declare")
-    stage.call("publish", events=[[str(uuid4()), f"viewed {video(way, case)}"] for case in CASES])
+    videos = [video(way, case) for case in (*CASES, END)]
+    stage.call("publish", events=[[str(uuid4()), f"viewed {video}"] for video in videos])
     for _ in STEPS:
         killed = stage.spawn("receive", receiver="A")
         assert stage.happens(lambda worker=killed: worker.ended, killed)
         assert not killed.error
     survivor = stage.spawn("receive", receiver="A")
-    last = video(way, CASES[-1])
-    assert stage.happens(lambda: any(last in what for what in survivor.done), survivor)
+    assert stage.happens(lambda: any(videos[-1] in what for what in survivor.done), survivor)
     if stage.key == "nats":
         url = stage.addresses["NATS_URL"]
         assert stage.happens(lambda: asyncio.run(unsettled(url)) == 0, survivor)
