@@ -130,15 +130,19 @@ async def unsettled(url: str) -> int:
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
 
+def let_one_die(stage: Stage) -> None:
+    worker = stage.spawn("receive", receiver="A")
+    assert stage.happens(lambda: worker.ended, worker)
+    assert not worker.error
+
+
 def effects(way: str, stage: Stage) -> dict[str, int]:
     """Let workers die, each at its step, until one lives; return the effects of each message."""
     stage.call("declare")
     videos = [video(way, case) for case in (*CASES, END)]
     stage.call("publish", events=[[str(uuid4()), f"viewed {video}"] for video in videos])
     for _ in STEPS:
-        killed = stage.spawn("receive", receiver="A")
-        assert stage.happens(lambda worker=killed: worker.ended, killed)
-        assert not killed.error
+        let_one_die(stage)
     survivor = stage.spawn("receive", receiver="A")
     assert stage.happens(lambda: any(videos[-1] in what for what in survivor.done), survivor)
     if stage.key == "nats":
