@@ -77,13 +77,11 @@ found = {
     for s in SKEWS
     for size in SIZES
 }
-print("   s  at 12 partitions  at 24  bound")
+print("   s  at 12             at 24   bound")
 for s in SKEWS:
-    at_12, at_24 = found[s, 12], found[s, 24]
-    print(
-        f"{s:4}  {mean(at_12):4.1f} ({min(at_12):.1f}-{max(at_12):.1f})"
-        f"{mean(at_24):11.1f} {1 / zipf(s)[0]:6.1f}"
-    )
+    twelve, more = found[s, 12], found[s, 24]
+    span = f"({min(twelve):.1f} to {max(twelve):.1f})"
+    print(f"{s:4} {mean(twelve):5.1f} {span:14} {mean(more):5.1f} {1 / zipf(s)[0]:7.1f}")
     assert all(max(found[s, size]) < 1.001 / zipf(s)[0] for size in SIZES)
 
 # %%
@@ -92,7 +90,7 @@ for s, style in zip(SKEWS, ("o-", "s--", "^-.", "D:"), strict=True):
     means = [mean(found[s, size]) for size in SIZES]
     ax.loglog(SIZES, means, style, base=2)
     ax.text(110, means[-1], f"s = {s}", va="center")
-ax.loglog((1, 96), (1, 96), color="0.5", linewidth=1)
+ax.loglog((1, 96), (1, 96), base=2, color="0.5", linewidth=1)
 ax.text(14, 22, "as many workers", ha="right")
 ax.set(xlabel="partitions, each with a worker", ylabel="speed-up, at most", xlim=(0.9, 300))
 ax.xaxis.set_major_formatter("{x:g}")
@@ -226,7 +224,7 @@ runs = {size: simulate(by_studio(size), size, LUCK) for size in (12, 24)}
 for size, run in runs.items():
     arrivals = ARRIVALS / speed_up(zipf(1), size, LUCK)
     measured = max(run.waiting[-1]) / SECONDS
-    print(f"hottest of {size}: {arrivals:.1f} tasks a second come, of which {measured:.1f} stay")
+    print(f"hottest of {size}: {arrivals:.1f}/s come, {measured:.1f}/s stay")
     assert abs(measured - (arrivals - 1 / WORK)) < 0.5
     assert run.early.total() == 0  # all in order
 

@@ -182,7 +182,7 @@ fig, ax = plt.subplots()
 for shares, style, x, y, label in (
     (lost, "o-", 3.5, 68, "acknowledge first: lost"),
     (twice, "s--", 3.5, 27, "acknowledge after: twice"),
-    ([0 for _ in WORK], "^:", 0.1, 5, "idempotent: neither"),
+    ([0 for _ in WORK], "^:", 0.2, 4, "idempotent: neither"),
 ):
     ax.semilogx(WORK, [100 * share for share in shares], style)
     ax.text(x, y, label)
@@ -274,7 +274,7 @@ fig.set_label(
 #    receiver](../patterns/idempotent-receiver.md) has the code for seven brokers, and what to do
 #    when the effect is a mail or a payment.
 # 2. **Acknowledge first only where a loss is cheap**, such as one of many readings of a sensor.
-#    Look for it in your settings: RabbitMQ's *automatic acknowledgement*[^auto] and Redis'
+#    Look for it in your settings: RabbitMQ's *automatic acknowledgement*[^auto] and Redis's
 #    `NOACK`[^noack] acknowledge before your code has seen the message.
 # 3. **Shut down cleanly.** A worker that finishes its message when it is told to stop does not die
 #    in the gap; see [deployment](../best-practices/deployment.md). That makes kills rare. It
