@@ -153,7 +153,7 @@ assert set(seen["idempotent"].values()) == {1}
 
 # %%
 ACKNOWLEDGE = 1  # ms
-KILLS = 1_000  # messages, of each of which a worker is killed at a random moment
+KILLS = 1_000  # messages, each with one worker that is killed while it has it
 rng = random.Random(7)
 
 
@@ -207,7 +207,7 @@ assert round(365 * 20 * repeated) == 72
 
 # %% [markdown]
 # Twenty kills of busy workers a day are 72 views too many in a year. **A test that kills at random
-# moments will hardly see that.** So kill the worker at the step, on purpose.
+# moments needs a hundred kills to see one.** So kill the worker at the step, on purpose.
 #
 # ## Six brokers, killed at every step
 #
@@ -215,9 +215,9 @@ assert round(365 * 20 * repeated) == 72
 # does this to real ones. Its worker is the snippet of the [idempotent
 # receiver](../patterns/idempotent-receiver.md#the-code), in a process of its own, with its views
 # and its inbox in PostgreSQL. For *acknowledge after*, the test takes out the line that drops a
-# repetition; for *acknowledge first*, it also moves the acknowledgement up. At each step, one
-# message has the process end itself by `SIGKILL`. Behind an acknowledgement, it waits until the
-# broker has it.
+# repetition; for *acknowledge first*, it also moves the acknowledgement up. One message for each
+# step has the process end itself there, by `SIGKILL`. After an acknowledgement it first waits
+# until the broker has it.
 
 # %%
 record = "lost_or_twice.json"  # beside the notebook, or in the handbook's repository
@@ -239,12 +239,13 @@ for label, row in zip(labels, rows, strict=True):
 assert all(run["effects"][way]["no crash"] == 1 for run in runs.values() for way in WAYS)
 
 # %%
+MARKS = {0: "oC2", 2: "sC1"}  # lost, and twice
 columns = [number + number // 3 * 0.7 for number in range(9)]
 fig, ax = plt.subplots(figsize=(5.3, 4.2))
 for y, row in enumerate(rows):
     for x, times in zip(columns, row, strict=True):
-        if times != 1:
-            ax.plot(x, y, "so"[times == 0], color=f"C{1 + (times == 0)}", ms=20, mfc="none")
+        if times in MARKS:
+            ax.plot(x, y, MARKS[times], markersize=20, fillstyle="none")
         ax.text(x, y, str(times), ha="center", va="center_baseline")
 for x, way in zip(columns[1::3], WAYS, strict=True):
     ax.text(x, -0.8, way.replace(" ", "\n"), ha="center", va="bottom")
@@ -259,10 +260,10 @@ fig.set_label(
 )
 
 # %% [markdown]
-# **The brokers agree, number by number.** One row differs: where the queue and the views are in
-# one PostgreSQL, the work and the acknowledgement are one commit, and there is no gap to die in.
-# The last row is the same queue with two commits, as if the views were in another database: twice,
-# like the others.
+# **The brokers agree, number by number**, but for one: *acknowledge after* on PostgreSQL. There,
+# the queue and the views are in one database, so the work and the acknowledgement are one commit,
+# with no gap to die in. The last row is the same queue with two commits, as if the views were in
+# another database: twice, like the others.
 #
 # What does differ is *when* the message comes again: at once when the connection ends, or after a
 # time-out, [broker by
