@@ -77,7 +77,7 @@ found = {
     for s in SKEWS
     for size in SIZES
 }
-print("   s  at 12             at 24   bound")
+print("   s  12 partitions       24   bound")
 for s in SKEWS:
     twelve, more = found[s, 12], found[s, 24]
     span = f"({min(twelve):.1f} to {max(twelve):.1f})"
@@ -308,7 +308,7 @@ WAYS: dict[str, tuple[Place, int]] = {
     "24 partitions": (by_studio(24), 24),
     "12, then 13": (grow(13), 13),
     "12, then 24": (grow(24), 24),
-    "12, then 24, jump": (grow(24, jump), 24),
+    "12, then 13, jump": (grow(13, jump), 13),
     "hottest salted": (salt(1), 12),
     "ten salted": (salt(10), 12),
     "by video": (lambda task: partition(task.video, 12), 12),
@@ -329,9 +329,13 @@ for way, (place, size) in WAYS.items():
 for way in ("12 partitions", "24 partitions"):
     assert min(waiting[way]) > 100
     assert all(each.total() == 0 for each in early[way])
-for way in ("12, then 13", "12, then 24", "12, then 24, jump"):
-    assert min(waiting[way]) > 50
+for way in ("12, then 13", "12, then 24"):
+    assert min(waiting[way]) > 100
     assert all(each["studio"] and each["video"] for each in early[way])
+some = [each["studio"] for each in early["12, then 13, jump"]]
+assert sum(map(bool, some)) == 3
+assert sum(some) < sum(each["studio"] for each in early["12, then 13"]) / 5
+assert min(waiting["12, then 13, jump"]) > 300
 assert min(waiting["hottest salted"]) < 20 < 500 < max(waiting["hottest salted"])
 assert sum(end < 25 for end in waiting["ten salted"]) == 4
 assert all(each["video"] > 300 for way in WAYS if "salted" in way for each in early[way])
@@ -342,8 +346,9 @@ assert all(each["video"] / (ARRIVALS * SECONDS) > 0.1 for each in early["in turn
 
 # %% [markdown]
 # - **More partitions, while tasks wait**, broke the order in every run, and left a backlog in
-#   every run. The consistent hash was no better: what counts is whether a hot studio is among
-#   those that move.
+#   every run.
+# - **A consistent hash** broke it less, for tasks of some studio in three of five runs. It moves
+#   few keys, and so it also relieves the hot partition less.
 # - **Salting the hottest studio** helped in some runs and not in others: its four new keys are
 #   thrown as the others are, and the next studio is hot as well. With ten salted, four of five
 #   runs had no backlog. In each run, hundreds of steps came too early.
