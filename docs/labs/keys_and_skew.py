@@ -55,7 +55,8 @@ def partition(key: str, partitions: int) -> int:
 def zipf(s: float) -> list[float]:
     """Return the share of each studio, by its rank."""
     weights = [rank**-s for rank in range(1, STUDIOS + 1)]
-    return [weight / sum(weights) for weight in weights]
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def ranking(luck: int) -> list[str]:
