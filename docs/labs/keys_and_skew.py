@@ -101,6 +101,7 @@ fig.set_label(
     f"The speed-up by the number of partitions, for {STUDIOS} keys. With equal keys, 96 "
     f"partitions bring {ends[0]:.0f}. With Zipf-like keys the curve flattens, and 96 bring "
     + ", ".join(f"{ends[s]:.1f} with s = {s}" for s in SKEWS[1:])
+    + "."
 )
 
 # %% [markdown]
@@ -383,13 +384,6 @@ assert all(each["video"] / (ARRIVALS * SECONDS) > 0.1 for each in early["in turn
 # tests](../patterns/partitioned-consumers.md#what-is-proven). On PostgreSQL, a lock on the key
 # needs no partitions and knows no luck of the hash; the bound of one hot key stays.
 #
-# [^zipf]: L. Breslau and others, "Web Caching and Zipf-like Distributions: Evidence and
-#     Implications", INFOCOM 1999,
-#     [abstract](https://pages.cs.wisc.edu/~cao/papers/zipf-implications.html).
-#     [References](../references.md#breslau-1999).
-# [^balls]: M. Raab, A. Steger, ["Balls into Bins": A Simple and Tight
-#     Analysis](https://doi.org/10.1007/3-540-49543-6_13), RANDOM 1998, has the bounds.
-#     [References](../references.md#raab-steger-1998).
-# [^jump]: J. Lamping, E. Veach, [A Fast, Minimal Memory, Consistent Hash
-#     Algorithm](https://arxiv.org/abs/1406.2294), 2014.
-#     [References](../references.md#lamping-2014).
+# [^zipf]: L. Breslau and others, "Web Caching and Zipf-like Distributions: Evidence and Implications", INFOCOM 1999, [abstract](https://pages.cs.wisc.edu/~cao/papers/zipf-implications.html). [References](../references.md#breslau-1999).
+# [^balls]: M. Raab, A. Steger, ["Balls into Bins": A Simple and Tight Analysis](https://doi.org/10.1007/3-540-49543-6_13), RANDOM 1998, has the bounds. [References](../references.md#raab-steger-1998).
+# [^jump]: J. Lamping, E. Veach, [A Fast, Minimal Memory, Consistent Hash Algorithm](https://arxiv.org/abs/1406.2294), 2014. [References](../references.md#lamping-2014).

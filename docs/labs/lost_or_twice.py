@@ -291,9 +291,5 @@ fig.set_label(
 # that one as well. Why no layer below the application can do it all: the [end-to-end
 # argument](../what-is-a-broker.md#once-not-at-all-or-twice).
 #
-# [^auto]: RabbitMQ 4.0, [Consumer acknowledgement
-#     modes](https://www.rabbitmq.com/docs/4.0/confirms#acknowledgement-modes): "immediately after
-#     it is sent". Not run here. [References](../references.md#rabbitmq-docs).
-# [^noack]: Redis, [`XREADGROUP`](https://redis.io/docs/latest/commands/xreadgroup/): for cases
-#     where "the occasional message loss is acceptable". Not run here.
-#     [References](../references.md#redis-docs).
+# [^auto]: RabbitMQ 4.0, [Consumer acknowledgement modes](https://www.rabbitmq.com/docs/4.0/confirms#acknowledgement-modes): "immediately after it is sent". Not run here. [References](../references.md#rabbitmq-docs).
+# [^noack]: Redis, [`XREADGROUP`](https://redis.io/docs/latest/commands/xreadgroup/): for cases where "the occasional message loss is acceptable". Not run here. [References](../references.md#redis-docs).
