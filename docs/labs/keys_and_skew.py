@@ -119,9 +119,9 @@ assert (round(at_12, 1), round(at_24, 1), round(at_24 / at_12, 1)) == (4.9, 5.9,
 # %% [markdown]
 # ## Few keys, and the luck of the hash
 #
-# Partitions become unequal without any hit. A hash throws keys as one throws dice: of twelve equal
-# keys, three fall into one of twelve partitions and none into another. How full the fullest is
-# depends on the number of keys for each partition.[^balls]
+# Partitions become unequal even if all keys are equal. A hash throws keys as one throws dice: of
+# twelve keys, three fall into one of twelve partitions and none into another. How full the fullest
+# is depends on the number of keys for each partition.[^balls]
 
 
 # %%
@@ -159,6 +159,7 @@ assert round(fullest[32], 1) == 1.3
 
 # %%
 WORK, ARRIVALS, SECONDS, STEPS = 0.1, 72, 120, 4
+assert round(ARRIVALS * WORK / 12, 2) == 0.6  # how busy twelve workers should be
 
 
 class Task(NamedTuple):
