@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 
-from handbook.labs import engine
+from handbook.labs import depends, engine
+from handbook.labs.notebook import Lab
 from handbook.page import PageError
 from tests.docs.labs import LABS
 from tests.records import ROOT
@@ -146,11 +148,49 @@ def test_a_lab_runs_once_until_what_it_imports_changes(project: Path) -> None:
     assert len(said.splitlines()) == 4, said
 
 
-def test_versions_and_data_are_part_of_what_a_lab_depends_on(project: Path) -> None:
-    before = engine.digest(project)
+def test_prose_and_what_a_lab_does_not_use_run_nothing(project: Path) -> None:
+    """Who writes does not wait for experiments."""
+    finish(start(project))
+    lab = project / "docs" / "labs" / "a_lab.py"
+    lab.write_text(lab.read_text().replace("# # A lab", "# # A lab\n#\n# With more words."))
+    (project / "snippets" / "other.py").write_text("x = 1\n")
+    code, said = finish(start(project))
+    assert (code, said.count("Running")) == (0, 0), said
+    page = (project / "site" / "labs" / "a-lab" / "index.html").read_text()
+    assert "With more words." in page
+    assert "the first answer" in page
+
+
+def test_what_a_lab_reads_is_part_of_what_it_depends_on(project: Path) -> None:
+    """The data that it names, what its imports import, and nothing that it does not use."""
+
+    def digest() -> str:
+        return depends.digest(project, Lab(lab, jupytext.read(lab)))
+
+    lab = project / "docs" / "labs" / "a_lab.py"
     data = project / "docs" / "data" / "costs.json"
     data.parent.mkdir()
+    seen = [digest()]
     data.write_text("{}")
-    assert engine.digest(project) != before
-    data.unlink()
-    assert engine.digest(project) == before
+    assert digest() == seen[-1]
+    lab.write_text(lab.read_text().replace(" A lab.", " A lab.\n# needs: [../data/costs.json]", 1))
+    seen.append(digest())
+    data.write_text("[]")
+    seen.append(digest())
+    (project / "snippets" / "story.py").write_text("from folder.deeper import answer\n")
+    seen.append(digest())
+    (project / "snippets" / "folder").mkdir()
+    (project / "snippets" / "folder" / "deeper.py").write_text("answer = 1\n")
+    seen.append(digest())
+    (project / "snippets" / "folder" / "deeper.py").write_text("answer = 2\n")
+    seen.append(digest())
+    assert len(set(seen)) == len(seen)
+
+
+@each
+def test_a_lab_names_the_files_that_it_reads(lab: Path) -> None:
+    """Or a reader could not run it, and a change in them would not run it again."""
+    notebook = Lab(lab, jupytext.read(lab))
+    needs = " ".join(notebook.meta.get("needs", []))
+    named = re.findall(r"[\w-]+\.(?:json|csv|yml|out)\b", notebook.code)
+    assert not [name for name in named if name not in needs]
