@@ -1,3 +1,9 @@
+# ---
+# description: >-
+#   A lab: one component slows down, and others fail that never call it. Calls, a pool, a queue and
+#   a queue with a limit, simulated: who waits, who fails, and where a queue only moves the pain.
+# ---
+
 # %% [markdown]
 # # The slow neighbour
 #
@@ -6,8 +12,8 @@
 # One day the thumbnailer needs two seconds for a picture instead of 0.2. That uploads fail
 # surprises nobody. But videos do not play either, and playing one needs no thumbnail.
 #
-# How does a fault travel from the component that is called to those that call it? What does a
-# queue between them change, and what does it leave as it was?
+# How does a fault travel from the component that is called to those that call it? What does a queue
+# between them change, and what does it leave as it was?
 #
 # ## The model
 #
@@ -220,11 +226,10 @@ assert mean < 3
 #
 # ## Which time-out is short enough
 #
-# [Little's law](../references.md#little-1961) says how many threads are held: arrivals a second
-# times the seconds that each is held. Ten uploads a second, each given up after 4 s, need 40
-# threads, and there are 16. What 16 threads can bear is a time-out of 1.6 s. Google's book on
-# [site reliability](../references.md#beyer-2016) does the same sum for a time-out of 100 s: 5% of
-# the requests hang, and 80% fail.
+# Little's law[^little] says how many threads are held: arrivals a second times the seconds that
+# each is held. Ten uploads a second, each given up after 4 s, need 40 threads, and there are 16.
+# What 16 threads can bear is a time-out of 1.6 s. Google's book on site reliability does the same
+# sum for a time-out of 100 s: 5% of the requests hang, and 80% fail.[^cascading]
 
 
 # %%
@@ -253,8 +258,9 @@ assert all(max(shares[t]) < 0.5 for t in timeouts if t > 1.2 * bearable)
 
 # %% [markdown]
 # A healthy upload is answered within 0.5 s, 99 times in 100, so a time-out of 1 s would do. Clients
-# [wait longer, or for ever](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call),
-# if nobody tells them.
+# [wait longer, or for
+# ever](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call), if nobody tells
+# them.
 #
 # ## Three ways to part them
 #
@@ -286,7 +292,9 @@ assert all(answered(p, "upload") < 0.02 for p in slow["pool"])
 assert all(answered(p, "upload") == 1 for p in slow["queue"])
 assert all(0.25 < answered(p, "upload") < 1 / 3 for p in slow["limit"])
 assert all(abs(pictures - 120) <= 5 for name in made for pictures in made[name])
-seen = [sum(r.ok and FAULT_BEGINS <= r.ready < FAULT_ENDS for r in p.requests) for p in slow["calls"]]
+seen = [
+    sum(r.ok and FAULT_BEGINS <= r.ready < FAULT_ENDS for r in p.requests) for p in slow["calls"]
+]
 assert all(pictures <= 12 for pictures in seen)
 
 # %% [markdown]
@@ -327,22 +335,9 @@ assert all(45 < w < 55 for w in longest["queue"])
 assert all(30 < w < 35 for w in longest["limit"])
 
 # %% [markdown]
-# What could not be made in the bad minute waits, and is made in the minute after it. Both can be
-# worked out on paper:
-
-# %%
-pace, slow_pace = THUMBNAILERS / HEALTHY, THUMBNAILERS / SLOW
-backlog = (UPLOADS - slow_pace) * (FAULT_ENDS - FAULT_BEGINS)
-level = backlog / (pace - UPLOADS)
-print(f"worked out: {backlog:.0f} tasks wait at the end of the fault, for {level:.0f} s more")
-for seed, p in zip(SEEDS, slow["queue"], strict=True):
-    tasks = [waiting for _, waiting in p.seconds]
-    drained = next(s for s in range(FAULT_ENDS, END) if tasks[s] == 0) - FAULT_ENDS
-    print(f"seed {seed}:     {tasks[FAULT_ENDS]} tasks, for {drained} s")
-    assert abs(tasks[FAULT_ENDS] - backlog) < 0.2 * backlog
-    assert abs(drained - level) < 0.2 * level
-
-# %% [markdown]
+# What could not be made in the bad minute waits, and is made in the minute after it. How long that
+# takes can be [worked out on paper](how_long_is_the_line.py).
+#
 # Now suppose that the uploader does need the picture, stays on the page and waits. After eight
 # seconds it is too late. How many see their thumbnail in time?
 
@@ -377,13 +372,14 @@ assert max(left["calls"]) < min(left["queue"]) / 2
 #
 # ## What to do
 #
-# 1. **Shorten the time-out first.** Arrivals times time-out must be less than the threads. It is one
-#    number, and here it saves the views. The price: an answer that comes later than that is lost.
-# 2. **Give each neighbour a pool of its own**, which is called a
-#    [bulkhead](../references.md#nygard-2018), where requests that need it share threads with others.
+# 1. **Shorten the time-out first.** Arrivals times time-out must be less than the threads. It is
+#    one number, and here it saves the views. The price: an answer that comes later than that is
+#    lost.
+# 2. **Give a neighbour a pool of its own**, a *bulkhead*, where requests that need it share threads
+#    with requests that do not.
 # 3. **Put a queue between them if the caller can go on without the answer.** It turns failures into
-#    waiting, and that is [its reason](../why.md#resilience). Then somebody has to design what a page
-#    shows that was "accepted" and has no picture for 50 s.
+#    waiting, and that is [its reason](../why.md#resilience). Then somebody has to design what a
+#    page shows that was "accepted" and has no picture for 50 s.
 # 4. **Give the queue a limit**, and [tell the producer](../patterns/backpressure.md). What is
 #    worthless late should [expire](../patterns/message-expiration.md).
 # 5. **Do not use a queue to answer somebody who waits.** It adds no capacity. Answer, or refuse.
@@ -391,3 +387,10 @@ assert max(left["calls"]) < min(left["queue"]) / 2
 # With other numbers the shares are others. What stays is that a time-out above threads ÷ arrivals
 # spreads the fault, and that a queue moves work in time and does none of it. Change the constants
 # and see which assertion fails first.
+#
+# [^little]: J. D. C. Little, "A Proof for the Queuing Formula", *Operations Research* 9 (3), 1961.
+#     [References](../references.md#little-1961).
+# [^cascading]: B. Beyer, C. Jones, J. Petoff, N. R. Murphy (eds.), *Site Reliability Engineering*,
+#     "Addressing Cascading Failures", [chapter
+#     22](https://sre.google/sre-book/addressing-cascading-failures/), *Bimodal latency*.
+#     [References](../references.md#beyer-2016).
