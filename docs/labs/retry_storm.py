@@ -249,8 +249,8 @@ ax.set(ylabel="calls a second", ylim=(0, 700))
 after = {name: rate(shown.calls, SLOW_ENDS, END) for name, (shown, *_) in runs.items()}
 ax.figure.set_label(
     f"Calls a second that reach the catalogue. With full jitter it is {after['full jitter']:.0f} "
-    f"once the cause is gone, far above the capacity of {CAPACITY:.0f}, to the end of the run. With "
-    f"a budget it is {after['budget']:.0f}. With a breaker it drops almost to none in the bad "
+    f"once the cause is gone, far above the capacity of {CAPACITY:.0f}, to the end of the run. "
+    f"With a budget it is {after['budget']:.0f}. With a breaker it drops almost to none in the bad "
     f"seconds, and is {after['breaker']:.0f} after them."
 )
 
@@ -309,7 +309,8 @@ fig.set_label(
 # %% [markdown]
 # **A load is safe while load times attempts is below the capacity**: the service can then do all
 # that retries can ask of it. With four attempts that is a quarter of the capacity, with two it is
-# half. Above it the system is *vulnerable*, and many are run there because it is
+# half. The paper has the same sum for a database: 300 queries a second, two attempts, safe below
+# 150. Above that a system is *vulnerable*, and many are run there on purpose, as it is
 # cheaper.[^metastable] Then something has to cut the retries off.
 #
 # ## What the service itself can do
