@@ -152,6 +152,7 @@ def run(nb_path: str, **options: Any) -> str:
     app.config["ExecutePreprocessor"].update(
         timeout=LIMIT,
         record_timing=False,
+        coalesce_streams=True,
         extra_arguments=[
             "--IPKernelApp.extensions=handbook.labs.figures",
             "--IPKernelApp.log_level=ERROR",
