@@ -396,7 +396,7 @@ ax.set(xlabel="time since the broker is back, s", ylabel="workers connected", yl
 last = {name: waves[0][1][-1] for name, waves in herds.items()}
 fig.set_label(
     f"Workers connected, over the time since the broker is back. With full jitter all {HERD} are "
-    f"after {last['full jitter']:.0f} s. With exponential pauses it goes up in five steps of 200, "
+    f"after {last['full jitter']:.0f} s. With exponential pauses it goes up in steps of 200, "
     f"and the last comes after {last['exponential']:.0f} s. With a fixed pause it stays at 200."
 )
 assert all(len(connected) == 200 for _, connected in herds["fixed"])
