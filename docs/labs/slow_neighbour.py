@@ -49,7 +49,7 @@ import simpy
 FAULT_BEGINS, FAULT_ENDS, END = 30, 90, 180  # seconds
 UPLOADS, VIEWS = 10, 20  # arrivals a second, at random times
 THREADS = 16  # of the web server, and as many of the catalogue
-THUMBNAILERS, HEALTHY, SLOW = 4, 0.2, 2.0  # pictures at a time, seconds for one
+PICTURES, HEALTHY, SLOW = 4, 0.2, 2.0  # pictures at a time, seconds for one
 PATIENCE = 8  # seconds after which a browser that got no thread goes away
 
 
@@ -83,7 +83,7 @@ class Platform:
         self.fault, self.design, self.random = fault, design, Random(seed)
         self.env = simpy.Environment()
         self.web, self.catalogue = (simpy.Resource(self.env, THREADS) for _ in range(2))
-        self.thumbnailer = simpy.Resource(self.env, THUMBNAILERS)
+        self.thumbnailer = simpy.Resource(self.env, PICTURES)
         self.uploading = 0
         self.requests: list[Request] = []
         self.seconds: list[tuple[int, int]] = []  # web threads held, tasks that wait
