@@ -40,7 +40,7 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 from random import Random
-from statistics import fmean, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -187,13 +187,21 @@ def answered(p: Platform, kind: str) -> float:
 
 
 # %%
+def took(p: Platform, kind: str) -> list[float]:
+    return [r.took for r in between(p, kind, FAULT_BEGINS, FAULT_ENDS)]
+
+
+def p99(p: Platform, kind: str) -> float:
+    return quantiles(took(p, kind), n=100)[98]
+
+
 def show(name: str, p: Platform) -> None:
     for kind in ("upload", "view"):
-        took = [r.took for r in between(p, kind, FAULT_BEGINS, FAULT_ENDS)]
-        cuts = quantiles(took, n=100)
-        print(f"{name:9}{kind:7}{answered(p, kind):9.1%}{cuts[49]:9.2f}{cuts[98]:8.2f}")
+        middle, slowest = median(took(p, kind)), p99(p, kind)
+        print(f"{name:9}{kind:7}{answered(p, kind):9.1%}{middle:9.2f}{slowest:8.2f}")
 
 
+# %%
 SEEDS = (7, 1, 2)  # the first is shown, and what is said must hold for each
 CALLS = Design()
 faults = ("none", "slow", "hangs", "refuses")
@@ -207,7 +215,7 @@ for fault in ("slow", "hangs"):
     assert all(answered(p, "upload") < 0.02 for p in calls[fault])
     assert all(answered(p, "view") < 2 / 3 for p in calls[fault])
 assert all(answered(p, "upload") < 0.02 for p in calls["refuses"])
-assert all(answered(p, "view") == 1 for p in calls["refuses"])
+assert all(answered(p, "view") == 1 and p99(p, "view") < 0.025 for p in calls["refuses"])
 
 # %% [markdown]
 # **Slow is worse than down.** Hardly an upload succeeds in any of the three. But while the
@@ -299,19 +307,19 @@ made = {
 print("\nthumbnails made in that minute")
 print("  ".join(f"{name} {made[name][0]}" for name in made))
 
-healthy = quantiles([r.took for r in between(calls["none"][0], "upload", 0, END - 1)], n=100)[98]
-assert healthy < 0.5
+hung = [run("hangs", designs["queue"], seed) for seed in SEEDS]
+assert p99(calls["none"][0], "upload") < 0.5
 assert all(answered(p, "view") == 1 for name in designs for p in slow[name])
 assert all(answered(p, "upload") < 0.02 for p in slow["pool"])
-assert all(answered(p, "upload") == 1 for p in slow["queue"])
+assert all(answered(p, "upload") == 1 and p99(p, "upload") < 0.045 for p in slow["queue"] + hung)
 assert all(0.25 < answered(p, "upload") < 1 / 3 for p in slow["limit"])
 assert all(abs(pictures - 120) <= 5 for name in made for pictures in made[name])
 for p in slow["calls"]:
     assert sum(r.ok and FAULT_BEGINS <= r.ready < FAULT_ENDS for r in p.requests) <= 12
 
 # %% [markdown]
-# Each of the three saves the views. Only the queue saves the uploads: all are accepted, in 0.04 s.
-# With the limit it is less than a third of them. But **no design made more thumbnails**. Four at a
+# Each of the three saves the views. Only the queue saves the uploads: all are accepted, in 0.04 s,
+# and so they are if the thumbnailer hangs. With the limit it is less than a third. But **no design made more thumbnails**. Four at a
 # time, 2 s each, are 120 in a minute, whoever waits for them. Of those made for calls, nine in ten
 # were for uploaders who had been told of an error already.
 #
