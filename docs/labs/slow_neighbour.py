@@ -261,27 +261,31 @@ def prompt(p: Platform) -> float:
 
 
 bearable = THREADS / UPLOADS
-timeouts = (0.5, 1, 1.25, 2, 3, 4)
-shares = {t: [prompt(run("slow", Design(timeout=t), seed)) for seed in SEEDS[:2]] for t in timeouts}
+timeouts = (0.5, 1.25, 2, 2.5, 4)
+shares = [[prompt(run("slow", Design(timeout=t), seed)) for seed in SEEDS] for t in timeouts]
 fig, ax = plt.subplots()
-ax.plot(timeouts, [100 * fmean(shares[t]) for t in timeouts], "o-")
+ax.plot(timeouts, [100 * fmean(seeds) for seeds in shares])
+for each in zip(*shares, strict=True):
+    ax.plot(timeouts, [100 * share for share in each], "o", color="C0")
 ax.axvline(bearable, color="0.5", ls="--")
-ax.annotate("16 threads,\n10 uploads/s", (bearable, 80), (6, 0), textcoords="offset points")
+ax.annotate("16 threads,\n10 uploads/s", (bearable, 85), (6, 0), textcoords="offset points")
 ax.set(xlabel="time-out of the upload's call, s", ylabel="views answered within 1 s, %")
-ax.set_ylim(0, 105)
+ax.set_ylim(0, 108)
 fig.set_label(
-    f"Views answered within a second, against the time-out of the upload's call. Up to 1.25 s it "
-    f"is {fmean(shares[1.25]):.0%}, at 2 s {fmean(shares[2]):.0%}, at 4 s {fmean(shares[4]):.0%}. "
-    f"A dashed line marks the {bearable} s of Little's law."
+    f"Views answered within a second, against the time-out of the upload's call, for three seeds. "
+    f"Up to 1.25 s it is {min(shares[1]):.0%}, at 2 s between {min(shares[2]):.0%} and "
+    f"{max(shares[2]):.0%}, at 2.5 s {max(shares[3]):.0%} at most. A dashed line marks {bearable} s."
 )
-assert all(min(shares[t]) > 0.99 for t in timeouts if t < 0.8 * bearable)
-assert all(max(shares[t]) < 0.5 for t in timeouts if t > 1.2 * bearable)
+assert min(shares[0] + shares[1]) > 0.99
+assert max(shares[3] + shares[4]) < 0.3
 
 # %% [markdown]
-# A healthy upload is answered within 0.5 s, 99 times in 100, so a time-out of 1 s would do. Clients
-# [wait longer, or for
-# ever](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call), if nobody tells
-# them.
+# Below the limit the views are safe. Just above it the line for threads grows slowly, and chance
+# decides how long it gets in a minute; a dot is a seed. From 2.5 s on most views are late.
+#
+# A healthy upload is answered within 0.5 s, 99 times in 100, so a time-out of 1 s would do. If
+# nobody tells them, clients
+# [wait longer, or for ever](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call).
 #
 # ## Three ways to part them
 #
