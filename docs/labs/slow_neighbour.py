@@ -378,7 +378,7 @@ for name, runs in slow.items():
 
 for name in slow:
     assert max(in_time[name][0]) < 0.05
-assert max(in_time["queue"][1]) < 0.05
+assert max(in_time["queue"][1]) < 0.2
 assert min(in_time["calls"][1]) > 0.7
 assert min(in_time["limit"][1]) > 0.95
 left = {name: [p.seconds[FAULT_ENDS][1] for p in slow[name]] for name in slow}
