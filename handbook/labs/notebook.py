@@ -70,13 +70,15 @@ class Lab:
         yield from zip(starts, cells, strict=True)
 
     def check(self) -> None:
-        """Refuse outputs that a reader should not see: errors beside the code, and warnings."""
+        """Refuse what a page can't show, and what a reader should not see: errors and warnings."""
         for line, cell in self.cells:
             for output in cell.get("outputs", []):
                 if output.output_type == "error":
                     raise LabError(line, f"{output.ename}: {output.evalue}")
                 if output.get("name") == "stderr":
                     raise LabError(line, f"the cell wrote to standard error: {output.text}")
+                if svg := output.get("data", {}).get("image/svg+xml"):
+                    _figure(line, svg, 1)
 
     def markdown(self, root: Path) -> Markdown:
         """Return the page's text: prose, code, what it printed and what it drew."""
