@@ -28,11 +28,11 @@
 
 # %%
 import heapq
+import random
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from random import Random
 from statistics import fmean
 from typing import Any
 
@@ -55,7 +55,7 @@ Steps = Generator[simpy.Event, Any, bool]  # each `yield` is where time passes
 @dataclass
 class Service:
     env: simpy.Environment
-    random: Random
+    chance: random.Random
     room: float = 5.0  # in the line, in seconds
     slow_until: float = SLOW_ENDS
     down_until: float = 0.0
@@ -67,7 +67,7 @@ class Service:
         now = self.env.now
         self.calls.append(now)
         begins = max(now, self.free_at[0])
-        if now < self.down_until or begins - now > self.room or self.random.random() < self.faulty:
+        if now < self.down_until or begins - now > self.room or self.chance.random() < self.faulty:
             return False
         work = WORK * (SLOWER if SLOW_BEGINS <= begins < self.slow_until else 1)
         heapq.heapreplace(self.free_at, begins + work)
@@ -84,19 +84,19 @@ class Service:
 
 
 # %%
-def fixed(_attempt: int, _random: Random) -> float:
+def fixed(_attempt: int, _chance: random.Random) -> float:
     return 1.0
 
 
-def exponential(attempt: int, _random: Random) -> float:
+def exponential(attempt: int, _chance: random.Random) -> float:
     return min(0.5 * 2.0**attempt, 8.0)
 
 
-def full_jitter(attempt: int, random: Random) -> float:
-    return random.uniform(0, exponential(attempt, random))
+def full_jitter(attempt: int, chance: random.Random) -> float:
+    return chance.uniform(0, exponential(attempt, chance))
 
 
-Pause = Callable[[int, Random], float]
+Pause = Callable[[int, random.Random], float]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def request(service: Service, server: WebServer, served: list[float]) -> Steps:
         if attempt:
             if not server.may_retry():
                 return False
-            yield env.timeout(policy.pause(attempt - 1, service.random))
+            yield env.timeout(policy.pause(attempt - 1, service.chance))
         if not server.may_call(env.now):
             return False
         ok = yield from service.call()
@@ -183,16 +183,16 @@ class Run:
 
 
 def run(policy: Policy, seed: int = 7, users: float = USERS, **of_service: Any) -> Run:
-    env, random = simpy.Environment(), Random(seed)
-    service = Service(env, random, **of_service)
+    env, chance = simpy.Environment(), random.Random(seed)
+    service = Service(env, chance, **of_service)
     servers = [WebServer(policy) for _ in range(WEB_SERVERS)]
     result = Run([], service.calls, [])
 
     def arrive() -> Steps:
         while True:
-            yield env.timeout(random.expovariate(users))
+            yield env.timeout(chance.expovariate(users))
             result.came.append(env.now)
-            env.process(request(service, random.choice(servers), result.served))
+            env.process(request(service, chance.choice(servers), result.served))
 
     env.process(arrive())
     env.run(END)
@@ -361,17 +361,17 @@ HERD, BACK = 1000, 10  # workers, and the second in which the broker is back
 
 
 def connect(broker: Service, pause: Pause, connected: list[float]) -> Steps:
-    yield broker.env.timeout(broker.random.uniform(0, 0.1))  # not all notice in the same instant
+    yield broker.env.timeout(broker.chance.uniform(0, 0.1))  # not all notice in the same instant
     attempt = 0
     while not (yield from broker.call()):
-        yield broker.env.timeout(pause(attempt, broker.random))
+        yield broker.env.timeout(pause(attempt, broker.chance))
         attempt += 1
     connected.append(broker.env.now - BACK)
     return True
 
 
 def herd(pause: Pause, seed: int) -> tuple[list[float], list[float]]:
-    broker = Service(simpy.Environment(), Random(seed), down_until=BACK, slow_until=0)
+    broker = Service(simpy.Environment(), random.Random(seed), down_until=BACK, slow_until=0)
     connected: list[float] = []
     for _ in range(HERD):
         broker.env.process(connect(broker, pause, connected))
@@ -429,16 +429,7 @@ assert all(len(c) == HERD and c[-1] < 10 for _, c in herds["full jitter"])
 # With other numbers the results have other digits, and a milder cause may pass above the limit as
 # well. Below it, the service comes back with each of the pauses.
 #
-# [^metastable]: N. Bronson, A. Aghayev, A. Charapko, T. Zhu, "Metastable Failures in Distributed
-#     Systems", HotOS 2021,
-#     [PDF](https://sigops.org/s/conferences/hotos/2021/papers/hotos21-s11-bronson.pdf).
-#     [References](../references.md#bronson-2021).
-# [^backoff]: M. Brooker, "What is Backoff For?",
-#     [2022-08-11](https://brooker.co.za/blog/2022/08/11/backoff.html).
-#     [References](../references.md#brooker-backoff).
-# [^overload]: B. Beyer, C. Jones, J. Petoff, N. R. Murphy (eds.), *Site Reliability Engineering*,
-#     chapter 21, [Handling Overload](https://sre.google/sre-book/handling-overload/).
-#     [References](../references.md#beyer-2016).
-# [^breaker]: M. Brooker, "Fixing retries with token buckets and circuit breakers",
-#     [2022-02-28](https://brooker.co.za/blog/2022/02/28/retries.html).
-#     [References](../references.md#brooker-backoff).
+# [^metastable]: N. Bronson, A. Aghayev, A. Charapko, T. Zhu, "Metastable Failures in Distributed Systems", HotOS 2021, [PDF](https://sigops.org/s/conferences/hotos/2021/papers/hotos21-s11-bronson.pdf). [References](../references.md#bronson-2021).
+# [^backoff]: M. Brooker, "What is Backoff For?", [2022-08-11](https://brooker.co.za/blog/2022/08/11/backoff.html). [References](../references.md#brooker-backoff).
+# [^overload]: B. Beyer, C. Jones, J. Petoff, N. R. Murphy (eds.), *Site Reliability Engineering*, chapter 21, [Handling Overload](https://sre.google/sre-book/handling-overload/). [References](../references.md#beyer-2016).
+# [^breaker]: M. Brooker, "Fixing retries with token buckets and circuit breakers", [2022-02-28](https://brooker.co.za/blog/2022/02/28/retries.html). [References](../references.md#brooker-backoff).

@@ -23,23 +23,24 @@
 #     accDescr: Uploads go through web server, catalogue and thumbnailer; views end at the first.
 #     V([20 views a second]) --> W
 #     U([10 uploads a second]) --> W["Web server<br/>16 threads"]
-#     W -->|uploads only| C["Catalogue<br/>16 threads"]
+#     W --> C["Catalogue<br/>16 threads"]
 #     C --> T["Thumbnailer<br/>4 at a time"]
 # ```
 #
 # The web server has 16 threads, the catalogue has 16, and the thumbnailer makes four pictures at a
-# time. A caller keeps its thread until the answer comes or its time-out ends. That ends the
-# waiting, [not the work](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call): a
-# picture that nobody waits for any more is made all the same.
+# time. A view needs nobody but the web server. A caller keeps its thread until the answer comes or
+# its time-out ends. That ends the waiting, [not the
+# work](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call): a picture that
+# nobody waits for any more is made all the same.
 #
 # Left out: nobody tries again ([another lab](retry_storm.py) does), a thread costs nothing but its
 # place, and the broker is always up, loses nothing and takes no time. So what the queue gains here
 # is the most that it can gain.
 
 # %%
+import random
 from collections.abc import Generator
 from dataclasses import dataclass
-from random import Random
 from statistics import fmean, median, quantiles
 from typing import Any
 
@@ -80,7 +81,7 @@ class Request:
 
 class Platform:
     def __init__(self, fault: str, design: Design, seed: int) -> None:
-        self.fault, self.design, self.random = fault, design, Random(seed)
+        self.fault, self.design, self.chance = fault, design, random.Random(seed)
         self.env = simpy.Environment()
         self.web, self.catalogue = (simpy.Resource(self.env, THREADS) for _ in range(2))
         self.thumbnailer = simpy.Resource(self.env, PICTURES)
@@ -150,7 +151,7 @@ def serve(p: Platform, request: Request) -> Steps:
 
 def arrive(p: Platform, kind: str, rate: float) -> Steps:
     while True:
-        yield p.env.timeout(p.random.expovariate(rate))
+        yield p.env.timeout(p.chance.expovariate(rate))
         p.requests.append(Request(kind, p.env.now))
         p.env.process(serve(p, p.requests[-1]))
 
@@ -284,8 +285,8 @@ assert max(shares[3] + shares[4]) < 0.3
 # decides how long it gets in a minute; a dot is a seed. From 2.5 s on most views are late.
 #
 # A healthy upload is answered within 0.5 s, 99 times in 100, so a time-out of 1 s would do. If
-# nobody tells them, clients
-# [wait longer, or for ever](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call).
+# nobody tells them, clients [wait longer, or for
+# ever](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call).
 #
 # ## Three ways to part them
 #
@@ -323,9 +324,9 @@ for p in slow["calls"]:
 
 # %% [markdown]
 # Each of the three saves the views. Only the queue saves the uploads: all are accepted, in 0.04 s,
-# and so they are if the thumbnailer hangs. With the limit it is less than a third. But **no design made more thumbnails**. Four at a
-# time, 2 s each, are 120 in a minute, whoever waits for them. Of those made for calls, nine in ten
-# were for uploaders who had been told of an error already.
+# and so they are if the thumbnailer hangs. With the limit it is less than a third. But **no design
+# made more thumbnails**. Four at a time, 2 s each, are 120 in a minute, whoever waits for them. Of
+# those made for calls, nine in ten were for uploaders who had been told of an error already.
 #
 # ## Where the pain went
 
@@ -412,9 +413,5 @@ assert max(left["calls"]) < min(left["queue"]) / 2
 # spreads the fault, and that a queue moves work in time and does none of it. Change the constants
 # and see which assertion fails first.
 #
-# [^little]: J. D. C. Little, "A Proof for the Queuing Formula", *Operations Research* 9 (3), 1961.
-#     [References](../references.md#little-1961).
-# [^cascading]: B. Beyer, C. Jones, J. Petoff, N. R. Murphy (eds.), *Site Reliability Engineering*,
-#     "Addressing Cascading Failures", [chapter
-#     22](https://sre.google/sre-book/addressing-cascading-failures/), *Bimodal latency*.
-#     [References](../references.md#beyer-2016).
+# [^little]: J. D. C. Little, "A Proof for the Queuing Formula", *Operations Research* 9 (3), 1961. [References](../references.md#little-1961).
+# [^cascading]: B. Beyer, C. Jones, J. Petoff, N. R. Murphy (eds.), *Site Reliability Engineering*, "Addressing Cascading Failures", [chapter 22](https://sre.google/sre-book/addressing-cascading-failures/), *Bimodal latency*. [References](../references.md#beyer-2016).
