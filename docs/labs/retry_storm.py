@@ -23,8 +23,8 @@
 # the catalogue can do. One of 20 web servers calls it for them.
 #
 # Left out, and worse in real life: a service gets slower when it has too much to do, users press
-# *reload*, and several layers [try again at
-# once](../best-practices/retries-and-timeouts.md#choose-one-place-for-the-retry).
+# *reload*, and the attempts of several layers
+# [multiply](../best-practices/retries-and-timeouts.md#choose-one-place-for-the-retry).
 
 # %%
 import heapq
@@ -204,7 +204,7 @@ def run(policy: Policy, seed: int = 7, users: float = USERS, **of_service: Any) 
 #
 # How many calls a second does the catalogue get in the ten seconds, and how many at the end, when
 # the cause has been gone for 40 s? How many users a second does it serve at the end, and after how
-# many seconds did it serve 80% of them again?
+# many seconds did it serve 80% of them again (*inf*: not in this run)?
 
 
 # %%
