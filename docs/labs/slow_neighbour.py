@@ -364,7 +364,8 @@ assert all(30 < w < 35 for w in longest["limit"])
 # takes can be [worked out on paper](how_long_is_the_line.py).
 #
 # Now suppose that the uploader does need the picture, stays on the page and waits. After eight
-# seconds it is too late. How many see their thumbnail in time?
+# seconds it is too late. How many see their thumbnail in time, of those who upload during the fault,
+# in the 30 s after it, and in the 30 s after that?
 
 # %%
 spans = {"fault": (30, 90), "30 s after": (90, 120), "60 s after": (120, 150)}
