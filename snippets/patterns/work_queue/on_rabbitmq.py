@@ -61,7 +61,9 @@ async def work(
             async for message in messages:
                 failed = message.headers.get("x-delivery-count", 0)
                 assert isinstance(failed, int)
-                await handle(message.body.decode(), failed + 1)
+                # Any bytes: a bad task must not stop the worker.
+                task = message.body.decode(errors="surrogateescape")
+                await handle(task, failed + 1)
                 done += 1
                 if done == limit:
                     await messages.close()  # or the ack brings another task
