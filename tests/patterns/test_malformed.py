@@ -35,7 +35,7 @@ CARELESS = {
     "minibroker": [
         (r"(BROKER\.publish\([^,]+, )(\w+)", r'\1raw(\2).decode(errors="surrogateescape")')
     ],
-    "rabbitmq": [(ENCODED, r"raw(\1)")],
+    "rabbitmq": [(ENCODED, r"raw(\1), headers={'x-delivery-count': 'many'}")],
     "kafka": [  # aiokafka sends no record that has neither key nor value
         (
             r"body\.encode\(\), key\.encode\(\)",
@@ -43,11 +43,13 @@ CARELESS = {
         ),
         (ENCODED + "(, key)", r"raw(\1) or None\2"),
         (ENCODED, r"raw(\1) or None, key=b'cat'"),
+        ("headers=ttl", "headers=[('ttl', None)]"),
     ],
-    "nats": [(ENCODED, r"raw(\1)")],
+    "nats": [(ENCODED, r"raw(\1)"), ("headers=ttl", "headers={'TTL': 'soon'}")],
     "redis": [
         (r'"(task|event|body)": (\w+)', r'named("\1", \2): raw(\2)'),
         (r'"key": key, ', ""),
+        (r'"ttl": seconds', '"ttl": "soon"'),
         (r"\[LIMIT, task\]", "[LIMIT, raw(task)]"),
         (r"'task', ARGV\[2\]", "ARGV[2] == '' and 'thing' or 'task', ARGV[2]"),
     ],
