@@ -138,6 +138,7 @@ async def main() -> None:
             print("owl.mp4: no answer in time")
         print(await ask("zebra.mp4", 30))  # owl's answer comes before it
     replier.cancel()
+    await asyncio.wait([replier])  # else asyncio.run() cuts its client off
 
 
 if __name__ == "__main__":
