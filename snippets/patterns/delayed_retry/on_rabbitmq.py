@@ -44,8 +44,8 @@ async def declare() -> None:
     async with await connect(URL) as connection:
         channel = await connection.channel()
         # No limit: it would drop what was looked at 22 times.
-        args = {"x-queue-type": "quorum", "x-delivery-limit": -1}
-        await channel.declare_queue(DEAD, durable=True, arguments={**args})
+        kept = {"x-queue-type": "quorum"} | {"x-delivery-limit": -1}
+        await channel.declare_queue(DEAD, durable=True, arguments={**kept})
         for name in (QUEUE, *WAITS.values()):
             target = DEAD if name == QUEUE else QUEUE
             args = {**to_next, "x-dead-letter-routing-key": target}
