@@ -165,21 +165,21 @@ def test_a_hanging_worker_holds_its_prefetch(stage: Stage) -> None:
     minibroker=differs("Only what waits counts: what workers hold comes on top."),
     rabbitmq=differs("Only what waits counts: what workers hold comes on top."),
     kafka=holds(
-        "await handle(record.value.decode())",
+        "await handle(",
         "await consumer.commit({TopicPartition(TOPIC, record.partition): record.offset + 1});"
-        " await handle(record.value.decode())",
+        " await handle(",
     ),
     nats=holds(
-        "await handle(held[0].data.decode())",
-        "await held[0].ack_sync(); await handle(held[0].data.decode())",
+        "await handle(task)",
+        "await held[0].ack_sync(); await handle(task)",
     ),
     redis=holds(
-        'await handle(fields["task"])',
-        'await acknowledge(redis, number); await handle(fields["task"])',
+        "await handle(",
+        "await acknowledge(redis, number); await handle(",
     ),
     mqtt=holds(
-        "await handle(task.payload.decode())",
-        "client.publish(CREDIT, qos=1); await take(answers); await handle(task.payload.decode())",
+        "await handle(",
+        "client.publish(CREDIT, qos=1); await take(answers); await handle(",
     ),
     postgresql=holds(
         "await handle(body)",

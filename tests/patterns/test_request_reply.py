@@ -81,7 +81,8 @@ WITH_HELP = {
     "postgresql": "a column for the answer, and a notification",
 }
 
-#: Each question is preceded by one that names no return address, and each answer by two strays:
+#: Each question is preceded by one that names no return address (on Kafka also by one with a
+#: partition that is not there, and one with none), and each answer by two strays:
 #: one with no correlation identifier, or no text, and one with an identifier that nobody knows.
 RUDE = {
     "minibroker": (
@@ -105,6 +106,9 @@ RUDE = {
     "kafka": (
         "await producer.send_and_wait(\n                    QUESTIONS,",
         'await producer.send_and_wait(QUESTIONS, b"\\xff")\n                '
+        'for to in (b"99", None):\n                    '
+        'lost = [("reply_to", to), *headers[1:]]\n                    '
+        'await producer.send_and_wait(QUESTIONS, b"lost", headers=lost)\n                '
         "await producer.send_and_wait(QUESTIONS,",
         "await producer.send_and_wait(\n                    REPLIES,",
         'await producer.send_and_wait(REPLIES, b"stray", None, to)\n                '

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pytest
-
-from tests.patterns.claims import Case, Proof, claim, differs, holds
+from tests.patterns.claims import claim, differs, holds
 from tests.patterns.stage import Stage
 
 PAGE = Path(__file__).parents[2] / "docs" / "patterns" / "topic-router.md"
@@ -244,46 +242,6 @@ def test_publisher_learns_that_nobody_listens(stage: Stage) -> None:
     receiver = stage.spawn("receive", receiver="german")
     assert stage.happens(lambda: len(receiver.done) >= len(wanted), receiver)
     assert stage.stays(lambda: receiver.taken == wanted, 0.5)
-
-
-#: How a careless producer publishes: the text of the snippet, and what is there instead.
-CARELESS = {
-    "rabbitmq": [("body.encode()", 'b"\\xff" + body.encode()')],
-    "kafka": [("key.encode()", "None"), ("body.encode()", 'b"\\xff" + body.encode()')],
-    "nats": [("body.encode()", 'b"\\xff" + body.encode()')],
-    "redis": [('{"key": key, "body": body}', '{"thing": b"\\xff" + body.encode()}')],
-    "mqtt": [("client.publish(key, body,", 'client.publish(key, b"\\xff" + body.encode(),')],
-}
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            Case(key, "patterns/topic_router", Proof(True, "", None, None), False),
-            marks=pytest.mark.broker(key),
-            id=key,
-        )
-        for key in CARELESS
-    ],
-)
-def test_malformed_event_stops_nobody_and_is_seen(stage: Stage) -> None:
-    good = stage.snippet.read_text()
-    for text, instead in CARELESS[stage.key]:
-        stage.replace(text, instead)
-    careless = stage.snippet.with_name("careless.py")
-    stage.snippet.rename(careless)
-    stage.snippet.write_text(good)
-    stage.call("subscribe", receiver="archive", patterns=[spelt(stage, "#")])
-    stage.snippet = careless
-    stage.call("publish", events=events(stage, "video.uploaded.de"))
-    stage.snippet = careless.with_name(f"on_{stage.key}.py")
-    stage.call("publish", events=events(stage, "video.uploaded.en"))
-    receiver = stage.spawn("receive", receiver="archive")
-    assert stage.happens(lambda: len(receiver.done) >= 2, receiver)
-    [[malformed], [body]] = receiver.more
-    assert "about video.uploaded.de" in malformed
-    assert body == "about video.uploaded.en"
 
 
 def rows() -> list[str]:

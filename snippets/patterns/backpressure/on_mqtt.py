@@ -118,7 +118,7 @@ async def work(
         await take(answers)
         for _ in count() if limit is None else range(limit):
             task = await take(inbox)
-            await handle(task.payload.decode())
+            await handle(task.payload.decode(errors="surrogateescape"))
             # First the credit: a crash in between must not lose it for ever.
             client.publish(CREDIT, qos=1)
             await take(answers)

@@ -92,7 +92,9 @@ async def work(
             renewal = asyncio.create_task(renew(held))
             try:
                 while held:
-                    await handle(held[0].data.decode())
+                    # Any bytes: a bad task must not stop the worker.
+                    task = held[0].data.decode(errors="surrogateescape")
+                    await handle(task)
                     await held.pop(0).ack_sync()
                     done += 1
             finally:

@@ -81,11 +81,20 @@ async def work(
         channel = await connection.channel()
         # Without it RabbitMQ sends the first worker all that waits.
         await channel.set_qos(prefetch_count=prefetch)
+        # Without this, aio-pika waits for ever once the server has cancelled
+        # its consumer: the queue is deleted, or (4.3) a task took too long.
+        ends: list[asyncio.Task[None]] = []
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(
+            lambda _: ends.append(asyncio.create_task(connection.close()))
+        )
         queue = await channel.get_queue(QUEUE)
         done = 0
         async with queue.iterator(consumer_tag=worker) as messages:
             async for message in messages:
-                await handle(message.body.decode())
+                # Any bytes: a bad task must not stop the worker.
+                task = message.body.decode(errors="surrogateescape")
+                await handle(task)
                 done += 1
                 if done == limit:
                     await messages.close()  # or the ack brings another task

@@ -73,7 +73,10 @@ async def work(
 ) -> None:
     # No time limit on answers: in Python 3.11 it can swallow a cancellation.
     async with Redis.from_url(
-        URL, decode_responses=True, socket_timeout=None
+        URL,
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # any bytes
+        socket_timeout=None,
     ) as redis:
         start, done = "0-0", 0
         while limit is None or done < limit:
@@ -87,7 +90,7 @@ async def work(
             try:
                 while held:
                     number, fields = held[0]
-                    await handle(fields["task"])
+                    await handle(fields.get("task", str(fields)))
                     await acknowledge(redis, number)
                     done += 1
                     del held[0]

@@ -43,18 +43,13 @@ async def declare() -> None:
     }
     async with await connect(URL) as connection:
         channel = await connection.channel()
-        await channel.declare_queue(
-            DEAD,
-            durable=True,
-            # No limit: it would drop what was looked at 22 times.
-            arguments={"x-queue-type": "quorum", "x-delivery-limit": -1},
-        )
+        # No limit: it would drop what was looked at 22 times.
+        kept = {"x-queue-type": "quorum"} | {"x-delivery-limit": -1}
+        await channel.declare_queue(DEAD, durable=True, arguments={**kept})
         for name in (QUEUE, *WAITS.values()):
             target = DEAD if name == QUEUE else QUEUE
-            arguments = to_next | {"x-dead-letter-routing-key": target}
-            await channel.declare_queue(
-                name, durable=True, arguments={**arguments}
-            )
+            args = {**to_next, "x-dead-letter-routing-key": target}
+            await channel.declare_queue(name, durable=True, arguments={**args})
 
 
 async def submit(messages: Sequence[str]) -> None:
@@ -82,6 +77,11 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
         channel = await connection.channel(on_return_raises=True)
         await channel.set_qos(prefetch_count=1)
         queue = await channel.get_queue(QUEUE)
+        ends: list[asyncio.Task[None]] = []  # or a deleted queue would hang it
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(
+            lambda _: ends.append(asyncio.create_task(connection.close()))
+        )
         async with queue.iterator(consumer_tag=worker) as messages:
             async for message in messages:
                 body, number, video = message.body, 1, ""

@@ -45,6 +45,10 @@ def take(state: State, position: str, body: bytes) -> bool:
     return known
 
 
+def body_of(fields: dict[bytes, bytes]) -> bytes:
+    return fields.get(b"event", str(fields).encode())  # or what else is there
+
+
 def save(file: str, state: State) -> None:
     new = Path(f"{file}.new")
     new.write_text(json.dumps(state))
@@ -75,7 +79,7 @@ async def replay(file: str, by: str = "video") -> State:
             after = f"({state['at']}"
             found = await redis.xrange(VIEWS, after, end, count=100)
             for number, fields in found:
-                take(state, number.decode(), fields[b"event"])
+                take(state, number.decode(), body_of(fields))
     save(file, state)
     return state
 
@@ -90,8 +94,8 @@ async def follow(file: str, handle: Handler, limit: int = 0) -> State:
                 {VIEWS: state["at"]}, count=1, block=1_000
             )
             for number, fields in (e for _, found in streams for e in found):
-                if take(state, number.decode(), fields[b"event"]):
-                    await handle(fields[b"event"].decode())
+                if take(state, number.decode(), body_of(fields)):
+                    await handle(body_of(fields).decode())
                     done += 1
                 save(file, state)
     return state

@@ -61,7 +61,7 @@ def too_late(record: ConsumerRecord) -> bool:
     age = time.time() - record.timestamp / 1000
     try:
         return bool(age > float(dict(record.headers)["ttl"]))
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return False  # no time, or none that we can read: rather deliver it
 
 
@@ -98,7 +98,8 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
             record = await consumer.getone()
             async with busy:
                 if not too_late(record):
-                    await handle(record.value.decode())
+                    body = record.value or b""  # any bytes, or none
+                    await handle(body.decode(errors="surrogateescape"))
                     done += 1
                 await consumer.commit({QUEUE: record.offset + 1})
     finally:

@@ -105,7 +105,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     async with connect(worker) as (client, reports):
         for _ in count() if limit is None else range(limit):
             message = await expect(MQTTMessage, reports)
-            await handle(message.payload.decode())
+            # Any bytes: a bad task must not stop the worker.
+            task = message.payload.decode(errors="surrogateescape")
+            await handle(task)
             client.ack(message.mid, message.qos)
 
 

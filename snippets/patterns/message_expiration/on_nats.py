@@ -68,7 +68,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
             renewal = asyncio.create_task(renew(message))
             try:
                 if not too_late(message):
-                    await handle(message.data.decode())
+                    # Any bytes: a bad task must not stop the worker.
+                    task = message.data.decode(errors="surrogateescape")
+                    await handle(task)
                     done += 1
                 await message.ack_sync()
             finally:

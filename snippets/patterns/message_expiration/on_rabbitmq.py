@@ -58,7 +58,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         done = 0
         async with queue.iterator(consumer_tag=worker) as messages:
             async for message in messages:
-                await handle(message.body.decode())
+                # Any bytes: a bad task must not stop the worker.
+                task = message.body.decode(errors="surrogateescape")
+                await handle(task)
                 done += 1
                 if done == limit:
                     await messages.close()  # or the ack brings another task

@@ -55,7 +55,10 @@ async def too_late(redis: Redis, number: str, fields: Any) -> bool:
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     # No time limit on answers: in Python 3.11 it can swallow a cancellation.
     async with Redis.from_url(
-        URL, decode_responses=True, socket_timeout=None
+        URL,
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # any bytes
+        socket_timeout=None,
     ) as redis:
         start, done = "0-0", 0
         while done != limit:
@@ -67,7 +70,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 renewal = asyncio.create_task(renew(redis, worker, number))
                 try:
                     if not await too_late(redis, number, fields):
-                        await handle(fields["task"])
+                        await handle(fields.get("task", str(fields)))
                         done += 1
                     await acknowledge(redis, number)
                 finally:

@@ -101,7 +101,8 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         while True:
             record = await consumer.getone(partition)
             async with busy:
-                await handle(record.value.decode())
+                body = record.value or b""  # any bytes, or none
+                await handle(body.decode(errors="surrogateescape"))
                 await consumer.commit({partition: record.offset + 1})
             if next(done) == limit:
                 return

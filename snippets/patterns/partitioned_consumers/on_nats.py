@@ -78,7 +78,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                     continue  # there is nothing, or another worker is at it
                 renewal = asyncio.create_task(renew(message))
                 try:
-                    await handle(message.data.decode())
+                    # Any bytes: a bad task must not stop the worker.
+                    task = message.data.decode(errors="surrogateescape")
+                    await handle(task)
                     await message.ack_sync()  # returns when the server has it
                 finally:
                     renewal.cancel()

@@ -87,7 +87,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
             wish = {"x-priority": crc32(f"{name} {worker}".encode()) % 256}
             async with queue.iterator(arguments=wish) as messages:
                 async for message in messages:
-                    await handle(message.body.decode())
+                    # Any bytes: a bad task must not stop the worker.
+                    task = message.body.decode(errors="surrogateescape")
+                    await handle(task)
                     await message.ack()
                     if next(done) == limit:
                         return

@@ -57,7 +57,11 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     done = count(1)
     # No time limit on answers: in Python 3.11 it can swallow a cancellation.
     async with Redis.from_url(
-        URL, decode_responses=True, socket_timeout=None, client_name=worker
+        URL,
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # any bytes
+        socket_timeout=None,
+        client_name=worker,
     ) as redis:
 
         async def serve(stream: str) -> None:
@@ -72,7 +76,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 try:
                     # Now that nobody else can take it, what is there?
                     for number, fields in await oldest(redis, stream):
-                        await handle(fields["task"])
+                        await handle(fields.get("task", str(fields)))
                         await redis.xdel(stream, number)
                         if next(done) == limit:
                             return

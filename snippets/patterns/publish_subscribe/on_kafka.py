@@ -97,7 +97,8 @@ async def receive(
         while done != limit:
             record = await consumer.getone()
             async with busy:
-                await handle(record.value.decode())
+                body = record.value or b""  # any bytes, or none
+                await handle(body.decode(errors="surrogateescape"))
                 await consumer.commit({VIDEOS: record.offset + 1})
             done += 1
     finally:

@@ -101,7 +101,9 @@ async def receive(
     async with connect(subscriber) as (client, reports):
         for _ in count() if limit is None else range(limit):
             message = await expect(MQTTMessage, reports)
-            await handle(message.payload.decode())
+            # Any bytes: a bad event must not stop the receiver.
+            event = message.payload.decode(errors="surrogateescape")
+            await handle(event)
             client.ack(message.mid, message.qos)
 
 

@@ -62,7 +62,9 @@ async def receive(
                 [message] = await events.fetch(timeout=1)
             except TimeoutError:
                 continue  # nothing was published
-            await handle(message.data.decode())
+            # Any bytes: a bad event must not stop the receiver.
+            event = message.data.decode(errors="surrogateescape")
+            await handle(event)
             await message.ack_sync()  # returns when the server has it
             done += 1
 

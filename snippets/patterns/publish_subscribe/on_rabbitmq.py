@@ -69,7 +69,9 @@ async def receive(
         done = 0
         async with queue.iterator() as messages:
             async for message in messages:
-                await handle(message.body.decode())
+                # Any bytes: a bad event must not stop the receiver.
+                event = message.body.decode(errors="surrogateescape")
+                await handle(event)
                 done += 1
                 if done == limit:
                     await messages.close()  # or the ack brings another event

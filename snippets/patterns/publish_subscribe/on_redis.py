@@ -48,7 +48,11 @@ async def receive(
     # No time limit on answers: in Python 3.11 it can swallow a cancellation.
     # No retries: ">" again would skip the event of an answer that got lost.
     async with Redis.from_url(
-        URL, decode_responses=True, socket_timeout=None, retry=None
+        URL,
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # any bytes
+        socket_timeout=None,
+        retry=None,
     ) as redis:
         after = "0"  # first what it got but never acknowledged, then ">": new
         done = 0
@@ -59,7 +63,7 @@ async def receive(
             entries = [entry for _, found in streams for entry in found]
             for number, fields in entries:
                 if fields:  # else it is older than what the stream keeps
-                    await handle(fields["event"])
+                    await handle(fields.get("event", str(fields)))
                     done += 1
                 await redis.xack(CHANNEL, subscriber, number)
             if not entries:

@@ -105,10 +105,10 @@ async def answer(replier: str, handle: Handler) -> None:
             headers = dict(record.headers)
             try:
                 question = record.value.decode()
-                to = int(headers["reply_to"])
+                to = range(PARTITIONS).index(int(headers["reply_to"]))
                 number = ("correlation_id", headers["correlation_id"])
                 deadline = float(headers["deadline"])
-            except (AttributeError, KeyError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 logging.warning("not a question: %r %r", error, record)
                 deadline = 0
             if time.time() < deadline:  # clocks must agree
@@ -138,6 +138,7 @@ async def main() -> None:
             print("owl.mp4: no answer in time")
         print(await ask("zebra.mp4", 30))  # owl's answer comes before it
     replier.cancel()
+    await asyncio.wait([replier])  # else asyncio.run() cuts its client off
 
 
 if __name__ == "__main__":

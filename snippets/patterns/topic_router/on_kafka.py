@@ -106,8 +106,8 @@ async def receive(
         await consumer.start()
         while done != limit:
             record = await consumer.getone()
-            key = (record.key or b"").decode(errors="replace")
-            body = (record.value or b"").decode(errors="replace")
+            key = (record.key or b"").decode(errors="surrogateescape")
+            body = (record.value or b"").decode(errors="surrogateescape")
             matching = [p for p in compiled if p.fullmatch(f"{key}.")]
             if matching:
                 await handle(key, body)

@@ -105,7 +105,7 @@ async def receive(
     async with connect(receiver) as (client, reports):
         for _ in count() if limit is None else range(limit):
             message = await expect(MQTTMessage, reports)
-            body = message.payload.decode(errors="replace")
+            body = message.payload.decode(errors="surrogateescape")
             await handle(message.topic, body)
             client.ack(message.mid, message.qos)
 

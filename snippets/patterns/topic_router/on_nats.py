@@ -74,7 +74,7 @@ async def receive(
             except TimeoutError:
                 continue  # nothing was published
             await handle(
-                message.subject, message.data.decode(errors="replace")
+                message.subject, message.data.decode(errors="surrogateescape")
             )
             await message.ack_sync()  # returns when the server has it
             done += 1

@@ -73,7 +73,7 @@ async def receive(
         done = 0
         async with queue.iterator() as messages:
             async for message in messages:
-                body = message.body.decode(errors="replace")
+                body = message.body.decode(errors="surrogateescape")
                 await handle(message.routing_key or "", body)
                 done += 1
                 if done == limit:

@@ -61,7 +61,7 @@ async def receive(
     async with Redis.from_url(
         URL,
         decode_responses=True,
-        encoding_errors="replace",
+        encoding_errors="surrogateescape",  # any bytes
         socket_timeout=None,
         retry=None,
     ) as redis:

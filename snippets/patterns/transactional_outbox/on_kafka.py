@@ -124,8 +124,10 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
         while limit is None or done < limit:
             record = await consumer.getone()
             message_id = dict(record.headers).get(ID) or b""
+            body = record.value or b""  # any bytes, or none
             await handle(
-                record.value.decode(), message_id.decode("ascii", "replace")
+                body.decode(errors="surrogateescape"),
+                message_id.decode(errors="surrogateescape"),
             )
             await consumer.commit({VIDEOS: record.offset + 1})
             done += 1

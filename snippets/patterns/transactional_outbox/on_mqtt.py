@@ -158,7 +158,9 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
         for _ in count() if limit is None else range(limit):
             message = await expect(MQTTMessage, reports)
             named = getattr(message.properties, "UserProperty", [])
-            await handle(message.payload.decode(), dict(named).get(ID, ""))
+            # Any bytes: a bad event must not stop the receiver.
+            event = message.payload.decode(errors="surrogateescape")
+            await handle(event, dict(named).get(ID, ""))
             client.ack(message.mid, message.qos)
 
 

@@ -120,7 +120,9 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
             except TimeoutError:
                 continue  # nothing was published
             message_id = (message.headers or {}).get("Nats-Msg-Id", "")
-            await handle(message.data.decode(), message_id)
+            # Any bytes: a bad event must not stop the receiver.
+            event = message.data.decode(errors="surrogateescape")
+            await handle(event, message_id)
             await message.ack_sync()  # returns when the server has it
             done += 1
 

@@ -119,7 +119,9 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
         done = 0
         async with queue.iterator() as messages:
             async for message in messages:
-                await handle(message.body.decode(), message.message_id or "")
+                # Any bytes: a bad event must not stop the receiver.
+                event = message.body.decode(errors="surrogateescape")
+                await handle(event, message.message_id or "")
                 done += 1
                 if done == limit:
                     await messages.close()  # or the ack brings another one

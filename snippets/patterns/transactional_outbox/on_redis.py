@@ -109,7 +109,11 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
     # No time limit on answers: in Python 3.11 it can swallow a cancellation.
     # No retries: ">" again would skip the event of an answer that got lost.
     async with Redis.from_url(
-        URL, decode_responses=True, socket_timeout=None, retry=None
+        URL,
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # any bytes
+        socket_timeout=None,
+        retry=None,
     ) as redis:
         after = "0"  # first what it got but never acknowledged, then ">": new
         done = 0
@@ -120,8 +124,8 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
             entries = [entry for _, found in streams for entry in found]
             for number, fields in entries:
                 if fields:  # else it is older than what the stream keeps
-                    event, message_id = fields.get("event"), fields.get("id")
-                    await handle(event or "", message_id or "")
+                    event = fields.get("event", str(fields))
+                    await handle(event, fields.get("id", ""))
                     done += 1
                 await redis.xack(CHANNEL, RECEIVER, number)
             if not entries:

@@ -92,7 +92,8 @@ async def work(
             polled = await consumer.getmany(timeout_ms=1_000)
             async with busy:
                 for record in chain.from_iterable(polled.values()):
-                    await handle(record.value.decode(), None)
+                    body = record.value or b""  # any bytes, or none
+                    await handle(body.decode(errors="surrogateescape"), None)
                     partition = TopicPartition(TOPIC, record.partition)
                     await consumer.commit({partition: record.offset + 1})
                     done += 1

@@ -110,7 +110,9 @@ async def work(
         for _ in count() if limit is None else range(limit):
             message = await expect(MQTTMessage, reports)
             delivery = 2 if message.dup else 1  # MQTT has a flag, not a count
-            await handle(message.payload.decode(), delivery)
+            # Any bytes: a bad task must not stop the worker.
+            task = message.payload.decode(errors="surrogateescape")
+            await handle(task, delivery)
             client.ack(message.mid, message.qos)
 
 

@@ -65,7 +65,9 @@ async def work(
                 while held:
                     message = held[0]
                     delivery = message.metadata.num_delivered
-                    await handle(message.data.decode(), delivery)
+                    # Any bytes: a bad task must not stop the worker.
+                    task = message.data.decode(errors="surrogateescape")
+                    await handle(task, delivery)
                     await message.ack_sync()  # returns when the server has it
                     done += 1
                     held.remove(message)

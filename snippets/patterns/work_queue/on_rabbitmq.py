@@ -59,9 +59,12 @@ async def work(
         done = 0
         async with queue.iterator(consumer_tag=worker) as messages:
             async for message in messages:
-                failed = message.headers.get("x-delivery-count", 0)
-                assert isinstance(failed, int)
-                await handle(message.body.decode(), failed + 1)
+                # The server's count, but at first what the publisher may say.
+                told = message.headers.get("x-delivery-count")
+                failed = told if isinstance(told, int) else 0
+                # Any bytes: a bad task must not stop the worker.
+                task = message.body.decode(errors="surrogateescape")
+                await handle(task, failed + 1)
                 done += 1
                 if done == limit:
                     await messages.close()  # or the ack brings another task

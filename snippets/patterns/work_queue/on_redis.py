@@ -48,7 +48,10 @@ async def work(
 ) -> None:
     # No time limit on answers: in Python 3.11 it can swallow a cancellation.
     async with Redis.from_url(
-        URL, decode_responses=True, socket_timeout=None
+        URL,
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # any bytes
+        socket_timeout=None,
     ) as redis:
         start, done = "0-0", 0
         while limit is None or done < limit:
@@ -63,7 +66,7 @@ async def work(
                 while held:
                     number, fields = held[0]
                     if delivery := await lease(redis, worker, number):
-                        await handle(fields["task"], delivery)
+                        await handle(fields.get("task", str(fields)), delivery)
                         await acknowledge(redis, number)
                         done += 1
                     del held[0]
