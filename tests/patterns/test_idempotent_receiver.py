@@ -15,7 +15,7 @@ import pytest
 
 from tests.brokers import Server
 from tests.patterns.claims import Proof, claim, holds
-from tests.patterns.stage import SNIPPETS, Actor, Stage
+from tests.patterns.stage import Actor, Stage
 
 ID, OTHER_ID = "5f0c1a52-6e1f-4f6e-9a55-2d1c9e1d7a01", "5f0c1a52-6e1f-4f6e-9a55-2d1c9e1d7a02"
 CAT = "viewed cat.mp4"
@@ -291,11 +291,9 @@ def test_a_malformed_message_is_kept_aside(stage: Stage) -> None:
 def test_a_queue_in_the_same_database_repeats_no_effect_without_an_inbox(
     server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    code = (SNIPPETS / "patterns" / "idempotent_receiver" / "on_postgresql.py").read_text()
-    snippet = tmp_path / "on_postgresql.py"
-    snippet.write_text(code)
     events: list[Any] = [[ID, CAT]]
-    with Stage("postgresql", snippet, server, addresses=addresses(code)) as stage:
+    topic = "patterns/idempotent_receiver"
+    with Stage.of(topic, "postgresql", server, tmp_path, addresses=addresses) as stage:
         stage.replace("if not new.rowcount:", "if False:")
         steps = Steps(stage)
         stage.call("declare")

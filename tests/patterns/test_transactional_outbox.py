@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import pytest
 
 from tests.brokers import Server
 from tests.patterns.claims import Proof, claim, differs, holds
-from tests.patterns.stage import AT_ONCE, SNIPPETS, Actor, Stage
+from tests.patterns.stage import AT_ONCE, Actor, Stage
 
+TOPIC = "patterns/transactional_outbox"
 #: More than a batch, which is 10.
 VIDEOS = [f"{number:02}.mp4" for number in range(1, 13)]
 EVENTS = [f"uploaded {video}" for video in VIDEOS]
@@ -256,12 +256,8 @@ IDS = {
 def test_a_message_without_an_id_is_handed_over_all_the_same(
     key: str, server: Server | None, addresses: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    code = (SNIPPETS / "patterns" / "transactional_outbox" / f"on_{key}.py").read_text()
-    assert code.count(IDS[key]) == 1
-    snippet = tmp_path / "without_ids.py"
-    snippet.write_text(code.replace(IDS[key], ""))
-    shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
-    with Stage(key, snippet, server, addresses=addresses(code)) as stage:
+    with Stage.of(TOPIC, key, server, tmp_path, addresses=addresses) as stage:
+        stage.replace(IDS[key], "")
         stage.call("declare")
         stage.call("upload", videos=VIDEOS[:2])
         stage.spawn("relay")
@@ -274,10 +270,7 @@ def test_a_message_without_an_id_is_handed_over_all_the_same(
 def test_an_upload_that_commits_late_is_not_skipped(
     server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    code = (SNIPPETS / "patterns" / "transactional_outbox" / "on_nats.py").read_text()
-    snippet = tmp_path / "on_nats.py"
-    snippet.write_text(code)
-    with Stage("nats", snippet, server, addresses=addresses(code)) as stage:
+    with Stage.of(TOPIC, "nats", server, tmp_path, addresses=addresses) as stage:
         steps = Steps(stage)
         stage.call("declare")
         steps.stop_at("written", "upload", videos=VIDEOS[:1])
