@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -28,28 +27,21 @@ class OneLine(Mosquitto):
         return answers(self.host, self.port_number)
 
 
-@pytest.fixture
-def one_line(server: Server) -> Iterator[OneLine]:
-    server._ours()
-    own = OneLine(server.source)
-    try:
-        own.start()
-        yield own
-    finally:
-        own.close()
-
-
-def test_with_a_listener_nobody_may_connect_without_a_name(one_line: OneLine) -> None:
-    with socket.create_connection((one_line.host, one_line.port_number), timeout=5) as connection:
+def test_with_a_listener_nobody_may_connect_without_a_name(server: Server) -> None:
+    with (
+        server.another(OneLine) as own,
+        socket.create_connection((own.host, own.port_number), timeout=5) as connection,
+    ):
         connection.sendall(CONNECT)
         answer = connection.recv(64)
     assert answer[0] == CONNACK
     assert answer[3] == NOT_AUTHORISED
 
 
-def test_without_persistence_nothing_is_saved(one_line: OneLine) -> None:
-    one_line.stop()
-    assert not list(one_line.data.rglob("mosquitto.db"))
+def test_without_persistence_nothing_is_saved(server: Server) -> None:
+    with server.another(OneLine) as own:
+        own.stop()
+        assert not list(own.data.rglob("mosquitto.db"))
 
 
 def connect(server: Server, client_id: bytes) -> socket.socket:
