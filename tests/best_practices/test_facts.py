@@ -28,7 +28,6 @@ from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
-REFUSED = b"\x20\x03\x00\x87"  # MQTT 5: CONNACK, not authorized
 
 
 def on_rabbitmq(
