@@ -16,7 +16,8 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from nats.errors import TimeoutError as NothingCameError
-from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
+from nats.js.api import ConsumerConfig, PubAck, RetentionPolicy, StreamConfig
+from nats.js.errors import APIError
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -26,6 +27,7 @@ from redis.exceptions import ResponseError
 
 from tests.brokers import Server
 from tests.brokers.clients import SECONDS, comes, jetstream
+from tests.brokers.nats import Nats
 from tests.patterns.home import load
 from tests.patterns.stage import SnippetError, Stage
 from tests.snippets.running import SNIPPETS
@@ -211,6 +213,8 @@ def test_mosquitto_hands_over_no_more_dead_letters_than_a_session_holds(
             assert "TimeoutError" in str(error)  # noqa: PT017
             found = 0
     assert (found == letters) == (letters == 900)
+    told = "Outgoing messages are being dropped" in server.log.read_text()
+    assert told == (letters == 1200)
 
 
 # Delayed retry
@@ -280,6 +284,40 @@ def test_nats_message_that_waits_after_a_nak_counts_as_unacknowledged(server: Se
             assert (info.num_ack_pending, info.num_pending) == (2, 1)
 
     asyncio.run(proof())
+
+
+# Prefetch and backpressure
+
+
+class SmallNats(Nats):
+    """NATS with room for a megabyte."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        text = self.configuration.read_text()
+        self.configuration.write_text(
+            text.replace("jetstream {", "jetstream { max_file_store: 1M,")
+        )
+
+
+@pytest.mark.broker("nats")
+def test_nats_without_room_refuses_and_drops_nothing(server: Server) -> None:
+    async def proof(own: Server) -> None:
+        async with jetstream(own) as stream:
+
+            async def fill() -> None:
+                while True:
+                    stored.append(await stream.publish("videos", b"x" * 10_000))
+
+            stored: list[PubAck] = []
+            with pytest.raises(APIError, match="insufficient resources"):
+                await asyncio.wait_for(fill(), SECONDS)
+            state = (await stream.stream_info("videos")).state
+            assert state.first_seq == 1
+            assert state.messages == len(stored) > 0
+
+    with server.another(SmallNats) as own:
+        asyncio.run(proof(own))
 
 
 # Publish-subscribe and topic router

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
 from tests.brokers import Server
 from tests.brokers.mqtt import CONNECT, Mosquitto
 from tests.brokers.server import answers
+from tests.patterns.stage import SnippetError, Stage
 
 pytestmark = pytest.mark.broker(Mosquitto.key)
 
@@ -58,3 +60,13 @@ def test_a_second_client_under_one_id_throws_out_the_first(server: Server) -> No
     with connect(server, b"worker") as first, connect(server, b"worker"):
         assert first.recv(64) == bytes([DISCONNECT, 1, TAKEN_OVER])
         assert first.recv(64) == b""
+
+
+def test_a_restart_forgets_what_a_session_shares(server: Server, tmp_path: Path) -> None:
+    with Stage.of("patterns/work_queue", "mqtt", server, tmp_path) as stage:
+        stage.call("declare")
+        stage.call("submit", tasks=["transcode cat.mp4"])
+        server.stop()
+        server.start()
+        with pytest.raises(SnippetError, match="No matching subscribers"):
+            stage.call("submit", tasks=["transcode dog.mp4"])

@@ -1,9 +1,10 @@
-"""Redis: its defaults on a server that nobody configured, and what full memory does."""
+"""Redis: its defaults on a server that nobody configured, and what full memory and a kill do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import redis
 
 from tests.brokers import Server
 from tests.brokers.redis import Redis
+from tests.patterns.stage import SnippetError, Stage
 
 pytestmark = pytest.mark.broker(Redis.key)
 
@@ -91,3 +93,17 @@ def test_xack_leaves_the_entry_in_the_stream(server: Server) -> None:
         client.xreadgroup("workers", "A", {"tasks": ">"})
         assert client.xack("tasks", "workers", number) == 1
         assert client.xlen("tasks") == 1
+
+
+def test_without_an_append_only_file_a_kill_loses_all_and_waitaof_confirms_nothing(
+    server: Server, tmp_path: Path
+) -> None:
+    with server.another(Bare) as own:
+        with Stage.of("patterns/work_queue", "redis", own, tmp_path) as stage:
+            stage.call("declare")
+            with pytest.raises(SnippetError, match="appendonly is disabled"):
+                stage.call("submit", tasks=["transcode cat.mp4"])
+        own.kill()
+        own.start()
+        with redis.Redis(host=own.host, port=own.port_number) as client:
+            assert not client.keys()
