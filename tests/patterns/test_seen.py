@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import nats
 import psycopg
 import pytest
 from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import DeliveryError
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from nats.errors import TimeoutError as NothingCameError
-from nats.js.api import ConsumerConfig, PubAck, RetentionPolicy, StreamConfig
+from nats.js.api import ConsumerConfig, DiscardPolicy, PubAck, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from pamqp.commands import Basic
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -318,6 +321,41 @@ def test_nats_without_room_refuses_and_drops_nothing(server: Server) -> None:
 
     with server.another(SmallNats) as own:
         asyncio.run(proof(own))
+
+
+@pytest.mark.broker("rabbitmq")
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_rabbitmq_limit_is_exact_for_a_classic_queue_only(kind: str, server: Server) -> None:
+    async def confirmed() -> int:
+        async with rabbitmq(server) as channel:
+            limit: dict[str, Any] = {"x-max-length": 5, "x-overflow": "reject-publish"}
+            await channel.declare_queue(
+                "transcode", durable=True, arguments={"x-queue-type": kind, **limit}
+            )
+            publish = partial(channel.default_exchange.publish, aio_pika.Message(b"cat.mp4"))
+            answers = await asyncio.gather(
+                *(publish("transcode") for _ in range(1000)), return_exceptions=True
+            )
+        assert all(isinstance(one, DeliveryError | Basic.Ack) for one in answers)
+        return sum(isinstance(one, Basic.Ack) for one in answers)
+
+    taken = asyncio.run(confirmed())
+    assert taken == 5 if kind == "classic" else 5 < taken < 1000
+
+
+@pytest.mark.broker("nats")
+def test_nats_limit_is_exact_with_many_publishes_in_flight(server: Server) -> None:
+    async def confirmed() -> int:
+        config = StreamConfig(max_msgs=5, discard=DiscardPolicy.NEW)
+        async with jetstream(server, stream=config) as stream:
+            answers = await asyncio.gather(
+                *(stream.publish("videos", b"cat.mp4") for _ in range(1000)),
+                return_exceptions=True,
+            )
+        assert all(isinstance(one, APIError | PubAck) for one in answers)
+        return sum(isinstance(one, PubAck) for one in answers)
+
+    assert asyncio.run(confirmed()) == 5
 
 
 # Publish-subscribe and topic router
