@@ -47,7 +47,7 @@ site: .venv/ready
 check: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy handbook tests
+	$(BIN)/mypy handbook tests docs/labs
 	$(BIN)/python -m tests.snippets.types
 	$(BIN)/rumdl check --quiet .
 	$(BIN)/typos
@@ -56,7 +56,7 @@ test: node_modules/ready check servers
 	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup $(ARGS)
 
 record: servers
-	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup --update tests/snippets tests/patterns
+	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs
 
 brokers: servers
 	@exec $(BIN)/python -m tests.brokers.run $(ONLY)

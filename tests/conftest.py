@@ -70,7 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties.append(("broker", broker.key))
             given = broker.variable and broker.variable in os.environ
             group = broker.key if given else f"{broker.key} {item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 class Servers:

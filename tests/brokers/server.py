@@ -156,6 +156,17 @@ def _is_server(process: psutil.Process) -> bool:
         return False
 
 
+def _stands_still(process: psutil.Process) -> bool:
+    """Return whether each of its threads is stopped, or has ended."""
+    with suppress(psutil.NoSuchProcess):
+        threads = [psutil.Process(thread.id) for thread in process.threads()]
+        for thread in threads:
+            with suppress(psutil.NoSuchProcess):
+                if thread.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+                    return False
+    return True
+
+
 class Server(ABC):
     """One real server with its data in a temporary folder, on loopback ports of its own."""
 
@@ -318,7 +329,13 @@ class Server(ABC):
         """Stop the server in its tracks (SIGSTOP): connections stay, nothing answers."""
         self._ours()
         assert self._process, f"{self.key} is not running"
-        self._signal(signal.SIGSTOP, self._process.members())
+        members = self._process.members()
+        self._signal(signal.SIGSTOP, members)
+        # A thread on another processor runs on until the signal has reached it.
+        deadline = time.monotonic() + 10
+        while not all(map(_stands_still, members)):
+            assert time.monotonic() < deadline, f"{self.key} does not stop"
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""

@@ -117,8 +117,8 @@ class Home:
         return handle
 
 
-async def main() -> None:
-    home = Home(load(Path(sys.argv[1])))
+async def main(snippet: Path) -> None:
+    home = Home(load(snippet))
     loop = asyncio.get_running_loop()
     commands: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
@@ -142,7 +142,3 @@ async def main() -> None:
     for task in home.tasks.values():
         task.cancel()
     await asyncio.gather(*home.tasks.values(), return_exceptions=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

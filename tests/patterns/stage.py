@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from tests.brokers import Server
 from tests.brokers.server import wait_until
 from tests.patterns.home import WARM_UP
+from tests.patterns.nursery import nursery
 from tests.snippets.running import SNIPPETS, download
-
-HOME = Path(__file__).with_name("home.py")
 
 #: Seconds after which a message that nobody acknowledged must have come again. Where the broker
 #: sees the lost connection it is at once; the others wait for a time-out, which the snippets set
@@ -46,51 +45,46 @@ class Process:
     def __init__(self, snippet: Path, environment: dict[str, str]) -> None:
         self.events: list[dict[str, Any]] = []
         self._log = snippet.with_name(f"{snippet.stem}-{time.monotonic_ns()}.log")
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(HOME), str(snippet)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=environment,
-                cwd=snippet.parent,
-            )
+        theirs, commands = os.pipe()
+        events, ours = os.pipe()
+        with self._log.open("w") as log, os.fdopen(theirs), os.fdopen(ours):
+            self._process = nursery().fork(snippet, environment, (theirs, ours, log.fileno()))
+        self._commands = os.fdopen(commands, "w")
+        self._events = os.fdopen(events)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            self.events.append(json.loads(line))
+        with self._events:
+            for line in self._events:
+                self.events.append(json.loads(line))
 
     def tell(self, **command: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
+        self._commands.write(json.dumps(command) + "\n")
+        self._commands.flush()
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._process.is_running()
 
     def errors(self) -> str:
         return self._log.read_text()[-2000:]
 
     def ask_to_end(self) -> None:
         """Close its input: its actors are cancelled, as at a shutdown, and leave their brokers."""
-        assert self._process.stdin
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._commands.close()
 
     def end(self) -> None:
         """Wait a moment for it to end by itself."""
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(psutil.TimeoutExpired):
             self._process.wait(2)
         self.kill()
 
     def kill(self) -> None:
         """End it by SIGKILL, and read what it said before."""
-        self._process.kill()
+        with suppress(psutil.NoSuchProcess):
+            self._process.kill()
         self._process.wait()
         self._reader.join()
         self.ask_to_end()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.site import chromium
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 DOCS = ROOT / "docs"
 #: The address of each page, from the files that MkDocs makes them of.
 PAGES = sorted(
@@ -25,16 +28,46 @@ PAGES = sorted(
     for file in DOCS.rglob("*.md")
 )
 PAGES = ["" if page == "/" else page for page in PAGES]
+#: Labs are pages too, made of Python.
+LABS = {f"labs/{file.stem.replace('_', '-')}/": file for file in sorted(DOCS.glob("labs/*.py"))}
+PAGES += LABS
 expect.set_options(timeout=20_000)
 REPOSITORY = "https://repository.invalid/handbook"
 
 
 @dataclass(frozen=True)
 class Site:
-    """The built site: its folder and where it is served."""
+    """The built site: its folder, and its address for the browser of the tests."""
 
     folder: Path
-    address: str
+    address: str = "http://handbook.localhost/"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.address).netloc
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the tests of a page together, so that it is opened once, and part the pages in four.
+
+    What needs no server shares a process of a parallel run by these parts.
+    """
+    ours = [
+        place
+        for place, item in enumerate(items)
+        if item.path.parent == HERE and _page(item) is not None
+    ]
+    by_page = sorted((items[place] for place in ours), key=lambda item: _page(item) or "")
+    for place, item in zip(ours, by_page, strict=True):
+        items[place] = item
+        part = sorted([*PAGES, "404.html"]).index(_page(item) or "") * 4 // len(PAGES)
+        item.add_marker(pytest.mark.xdist_group(f"site {part}"))
+
+
+def _page(item: pytest.Item) -> str | None:
+    """Return the page that a test is about."""
+    parameters: dict[str, str] = getattr(getattr(item, "callspec", None), "params", {})
+    return parameters.get("path")
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -45,25 +78,39 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def built_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Build the site as it is published, and serve it."""
-    folder = tmp_path_factory.mktemp("site")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        address = f"http://127.0.0.1:{server.server_port}/"
-        build = subprocess.run(
-            [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
-            cwd=ROOT,
-            env=os.environ | {"SITE_URL": address, "REPO_URL": REPOSITORY},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if build.returncode:
-            pytest.fail(f"the strict build failed:\n{build.stdout}", pytrace=False)
+def built_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Build the site as it is published, once for all processes of a parallel run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    site = Site(shared / "site")
+    with (shared / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not site.folder.exists():
+            unfinished = shared / "site-unfinished"
+            build = subprocess.run(
+                [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", unfinished],
+                cwd=ROOT,
+                env=os.environ | {"SITE_URL": site.address, "REPO_URL": REPOSITORY},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if build.returncode:
+                pytest.fail(f"the strict build failed:\n{build.stdout}", pytrace=False)
+            unfinished.rename(site.folder)
+    return site
+
+
+@pytest.fixture(scope="session")
+def port(built_site: Site) -> Iterator[int]:
+    """Serve the built site on a free port of this machine."""
+    handler = partial(Quiet, directory=str(built_site.folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield Site(folder, address)
+        yield server.server_port
         server.shutdown()
         thread.join()
 
@@ -76,10 +123,16 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="package")
-def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Start one Chromium for the session."""
+def browser(
+    playwright: Playwright,
+    built_site: Site,
+    port: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Browser]:
+    """Start one Chromium for the session, and tell it where the site is."""
     path = chromium.executable(tmp_path_factory.mktemp("chromium"))
-    running = playwright.chromium.launch(executable_path=path, args=list(chromium.FLAGS))
+    found_at = f"--host-resolver-rules=MAP {built_site.host}:80 127.0.0.1:{port}"
+    running = playwright.chromium.launch(executable_path=path, args=[*chromium.FLAGS, found_at])
     yield running
     running.close()
 
@@ -134,5 +187,15 @@ def visit(browser: Browser, built_site: Site) -> Iterator[Opener]:
 
 @pytest.fixture(scope="package")
 def read(visit: Opener) -> Read:
-    """Return a function that gives a page which is opened once, for tests that leave it alone."""
-    return cache(lambda path: visit(path).page)
+    """Return a function that gives a page, opened once for tests in a row that leave it alone."""
+    opened: dict[str, Page] = {}
+
+    def read_page(path: str) -> Page:
+        if path not in opened:
+            for other in opened.values():
+                other.context.close()
+            opened.clear()
+            opened[path] = visit(path).page
+        return opened[path]
+
+    return read_page

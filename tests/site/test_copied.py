@@ -1,4 +1,7 @@
-"""A reader's path: the code as the built page shows it, alone in an empty folder, by `uv run`."""
+"""A reader's path: the code as the built page shows it, alone in an empty folder, by `uv run`.
+
+What it prints is its output file, byte for byte. With `--update`, that file is written anew.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,25 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from bs4.filter import SoupStrainer
 from uv import find_uv_bin
 
 from tests.site.conftest import Site
-from tests.snippets.running import MINIBROKER, all_snippets, broker_key, name, run
-
-
-def shown_on_pages(site: Site) -> dict[str, str]:
-    """Return the code of every snippet that the built pages show, by the snippet's name."""
-    shown = {}
-    for page in site.folder.rglob("*.html"):
-        for block in BeautifulSoup(page.read_text(), "html.parser").select("[data-snippet]"):
-            code = block.select_one("code")
-            assert code
-            shown[str(block["data-snippet"])] = code.get_text()
-    return shown
+from tests.snippets.running import all_snippets, broker_key, download, name, run
 
 
 @pytest.fixture(scope="module")
 def shown(built_site: Site) -> dict[str, str]:
-    return shown_on_pages(built_site)
+    """Return the code of every snippet that the built pages show, by the snippet's name."""
+    block = "data-snippet"
+    only = SoupStrainer(attrs={block: True})
+    return {
+        str(found[block]): "".join(each.get_text() for each in found.select("code"))
+        for page in built_site.folder.rglob("*.html")
+        for found in BeautifulSoup(page.read_text(), "html.parser", parse_only=only).select(
+            f"[{block}]"
+        )
+    }
 
 
 @pytest.fixture
@@ -46,16 +48,15 @@ def address(request: pytest.FixtureRequest, snippet: Path) -> dict[str, str]:
     ],
 )
 def test_copied_from_the_page_it_prints_what_the_page_shows(
-    snippet: Path,
-    shown: dict[str, str],
-    address: dict[str, str],
-    built_site: Site,
-    tmp_path: Path,
+    request: pytest.FixtureRequest, snippet: Path, address: dict[str, str], tmp_path: Path
 ) -> None:
-    copied = tmp_path / snippet.name
-    copied.write_text(shown[name(snippet)])
-    if "from minibroker import" in copied.read_text():
-        published = built_site.folder / "snippets" / MINIBROKER.name
-        (tmp_path / MINIBROKER.name).write_bytes(published.read_bytes())
+    copied = download(snippet, tmp_path)
+    update = request.config.getoption("--update")
+    if not update:
+        copied.write_text(request.getfixturevalue("shown")[name(snippet)])
     printed = run([find_uv_bin(), "run", copied.name], tmp_path, address)
-    assert printed == snippet.with_suffix(".out").read_text()
+    recorded = snippet.with_suffix(".out")
+    if update:
+        recorded.write_text(printed)
+    assert recorded.exists(), f"{name(recorded)} is missing: run `make record`"
+    assert printed == recorded.read_text()

@@ -94,13 +94,19 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
         raise ConnectionError("RabbitMQ sends nothing any more")
 
 
-async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
+async def dead(
+    redrive: bool = False, at_least: int = 0
+) -> list[tuple[str, str, int]]:
     """Look at the dead letters (body, reason, attempts), or send them back."""
     found = []
-    async with await connect(URL) as connection:
+    async with await connect(URL) as connection, asyncio.timeout(60):
         channel = await connection.channel()
-        queue = await channel.declare_queue(DEAD, passive=True)
-        count = queue.declaration_result.message_count or 0
+        while True:  # RabbitMQ moves a dead letter in its own time
+            queue = await channel.declare_queue(DEAD, passive=True)
+            count = queue.declaration_result.message_count or 0
+            if count >= at_least:
+                break
+            await asyncio.sleep(0.1)
         for letter in [await queue.get() for _ in range(count)]:
             body = letter.body.decode(errors="surrogateescape")
             reason = str(letter.headers["x-last-death-reason"])
@@ -126,11 +132,11 @@ async def main() -> None:
         print(f"transcoded {video}")
 
     await work("A", transcode, limit=3)
-    print("dead:", *sorted(await dead()), sep="\n  ")
+    print("dead:", *sorted(await dead(at_least=2)), sep="\n  ")
     unknown.clear()  # a new transcoder is installed
-    await dead(redrive=True)
+    await dead(redrive=True, at_least=2)
     await work("A", transcode, limit=2)
-    print("dead again:", *await dead(), sep="\n  ")
+    print("dead again:", *await dead(at_least=1), sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ async def main() -> None:
         print("crashed", error)
     await watch([(55, "cat")])
     await count(limit=4)
-    print("counted:", await read_state())
+    await count(limit=0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,220 @@
+"""Joins mkdocs-jupyter to the site: it reads, runs and caches; the page is Markdown like any other.
+
+The plugin makes HTML of its own, with 575 KB of styles and without the site's glossary, links and
+highlighting. Here its converter returns the notebook as it ran, which the plugin then caches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import posixpath
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from nbformat import NotebookNode
+
+from handbook.labs.depends import digest
+from handbook.labs.notebook import Lab, LabError, Markdown
+from handbook.page import PageError
+
+PLUGIN = "mkdocs-jupyter"
+CACHE = Path(".cache") / "labs"
+#: How long a cell may take, in seconds.
+LIMIT = 120
+log = logging.getLogger("mkdocs.handbook.labs")
+
+
+def prepare(config: MkDocsConfig) -> None:
+    """Have the plugin use our converter."""
+    if PLUGIN not in config.plugins:
+        return
+    from mkdocs_jupyter import convert
+
+    convert.nb2html = run
+    # It tells of each hit and miss; `run` says what a reader of the log waits for.
+    logging.getLogger("mkdocs.plugins.mkdocs_jupyter").setLevel(logging.WARNING)
+
+
+def choose_cache(page: Page, config: MkDocsConfig) -> None:
+    """Point the plugin, before it looks at a page, to a cache that knows what the lab imports."""
+    if is_lab(page.file):
+        folder = _cache(Path(str(page.file.abs_src_path)))
+        config.plugins[PLUGIN].config["cache_dir"] = str(folder)
+        for old in folder.parent.glob("*"):
+            if old != folder:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _cache(file: Path) -> Path:
+    """Return the folder for what a lab gives, as long as nothing that it uses changes."""
+    import jupytext
+
+    root = Path.cwd()
+    return root / CACHE / file.stem / digest(root, Lab(file, jupytext.read(file)))
+
+
+def is_lab(file: File) -> bool:
+    """Tell whether a file of docs/ is a notebook. Only those are pages made of Python."""
+    return file.src_uri.endswith(".py") and bool(file.is_documentation_page())
+
+
+def publish(files: Files, config: MkDocsConfig) -> None:
+    """Give each lab an address like other pages', and a place for the notebook to download."""
+    for file in [each for each in files if is_lab(each)]:
+        address = file.url.replace("_", "-")
+        file.url = address
+        file.dest_uri = address + "index.html"
+        file.abs_dest_path = str(Path(config.site_dir, address, "index.html"))
+        files.append(File.generated(config, _download(file), content=""))
+
+
+def page_text(page: Page, config: MkDocsConfig, files: Files) -> Markdown:
+    """Return the text of a lab's page, and fill the file that its readers download."""
+    root = Path(config.docs_dir).parent
+    lab = Lab(Path(str(page.file.abs_src_path)), _ran(page, config, files))
+
+    def absolute(link: str) -> str:
+        path, hash_, anchor = link.partition("#")
+        target = files.get_file_from_path(posixpath.normpath(posixpath.join(folder, path)))
+        return urljoin(str(config.site_url), target.url if target else path) + hash_ + anchor
+
+    folder = posixpath.dirname(page.file.src_uri)
+    try:
+        page.meta = lab.meta
+        text = lab.markdown(root)
+        download = files.get_file_from_path(_download(page.file))
+        if download:
+            download.content_string = lab.download(absolute)
+    except LabError as error:
+        raise PageError(f"docs/{page.file.src_uri}:{error.line}: {error}") from None
+    return text
+
+
+def _download(file: File) -> str:
+    return file.src_uri.removesuffix(".py") + ".ipynb"
+
+
+def _ran(page: Page, config: MkDocsConfig, files: Files) -> NotebookNode:
+    """Return the notebook with its outputs, from the plugin: it is run, or comes from its cache."""
+    with _alone(Path(config.docs_dir).parent / CACHE):
+        page.render(config, files)
+    # The plugin replaced this page's method; MkDocs' own renders the Markdown that follows.
+    del page.__dict__["render"]
+    ran: NotebookNode = nbformat.reads(str(page.content), as_version=4)
+    return ran
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time read, run and write: the next one finds what this one made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(nb_path: str, **options: Any) -> str:
+    """Return a notebook with its outputs, in place of the plugin's conversion to HTML.
+
+    The plugin asks for it when the file has changed. If only its prose has, nothing runs.
+    """
+    import jupytext
+
+    file = Path(nb_path)
+    lab = Lab(file, jupytext.read(file))
+    kept = _cache(file) / f"{hashlib.sha256(lab.code.encode()).hexdigest()}.ipynb"
+    if kept.is_file():
+        ran = nbformat.read(kept, as_version=4)
+        code = (cell for cell in ran.cells if cell.cell_type == "code")
+        for _, cell in lab.cells:
+            if cell.cell_type == "code":
+                before = next(code)
+                cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        return str(nbformat.writes(lab.notebook))
+    text = _execute(lab, options)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(text, encoding="utf-8")
+    return text
+
+
+def _execute(lab: Lab, options: dict[str, Any]) -> str:
+    """Run a lab, with the options that the plugin has in mkdocs.yml."""
+    from mkdocs_jupyter.nbconvert2 import get_nbconvert_app
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
+    from nbconvert.exporters import NotebookExporter
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
+    here = Path.cwd()
+    name = lab.file.relative_to(here) if lab.file.is_relative_to(here) else lab.file
+    log.info("Running %s", name)
+    chosen = {key: options[key] for key in ("execute", "kernel_name", "allow_errors")}
+    app = get_nbconvert_app(**chosen)
+    app.config["ExecutePreprocessor"].update(
+        timeout=LIMIT,
+        record_timing=False,
+        extra_arguments=[
+            "--IPKernelApp.extensions=handbook.labs.figures",
+            "--IPKernelApp.log_level=ERROR",
+            "--HistoryManager.enabled=False",
+        ],
+    )
+    # What one cell prints comes in pieces; where they are cut depends on the machine.
+    exporter = NotebookExporter(config=app.config, preprocessors=[CoalesceStreamsPreprocessor])
+    try:
+        with _environment():
+            text, _ = exporter.from_notebook_node(lab.notebook)
+        Lab(lab.file, nbformat.reads(text, as_version=4)).check()
+    except CellExecutionError as error:
+        line, code = _failed_at(lab, error.traceback)
+        said = f"{error.ename}: {error.evalue}".removesuffix(": ")
+        raise PageError(f"{name}:{line}: {said}, in: {code}") from None
+    except CellTimeoutError:
+        raise PageError(f"{name}: a cell took longer than {LIMIT} seconds") from None
+    except LabError as error:
+        raise PageError(f"{name}:{error.line}: {error}") from None
+    return str(text)
+
+
+def _failed_at(lab: Lab, traceback: str) -> tuple[int, str]:
+    """Return the line of the lab's file on which a cell failed, and what stands there."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", traceback)
+    cell, line = re.findall(r"(?:Cell|Input) In ?\[(\d+)\], line (\d+)", plain)[-1]
+    code = [start for start, each in lab.cells if each.cell_type == "code"]
+    number = code[int(cell) - 1] + int(line) - 1
+    return number, lab.file.read_text(encoding="utf-8").splitlines()[number - 1].strip()
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Set what a kernel inherits: it sees the snippets, needs no screen and is repeatable."""
+    root = Path.cwd()
+    before = dict(os.environ)
+    os.environ |= {
+        "IPYTHONDIR": str(root / CACHE / "ipython"),
+        "MPLBACKEND": "svg",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join([str(root), str(root / "snippets")]),
+    }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before

@@ -1,0 +1,1 @@
+"""What the labs say of the brokers, run and recorded."""

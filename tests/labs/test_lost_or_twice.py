@@ -1,0 +1,204 @@
+"""Lost or twice: a worker killed at every step, on every broker, and the effects it leaves.
+
+The worker is the snippet of the idempotent receiver, in three ways: as it is; without its inbox;
+and without its inbox and with the acknowledgement before the work. `--update` writes the counts
+that the lab prints, every other run compares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import nats
+import pytest
+
+from tests.brokers import Server
+from tests.patterns.stage import Stage
+from tests.records import AGAIN, DATA
+from tests.snippets.running import SNIPPETS
+
+RECORD = DATA / "lost_or_twice.json"
+FIRST, AFTER, IDEMPOTENT = WAYS = ("acknowledge first", "acknowledge after", "idempotent receiver")
+BEFORE_BOTH, BETWEEN, AFTER_BOTH = STEPS = ("before both", "between", "after both")
+#: One message for each step at which its worker is killed, and one whose worker lives.
+CASES = (*STEPS, "no crash")
+#: Behind them all: whoever does this one has committed what was before it.
+END = "end"
+
+
+class Place(NamedTuple):
+    """How a snippet acknowledges, and what it calls the body of its message."""
+
+    line: str
+    body: str
+    #: A request on the connection that acknowledges, where the acknowledgement has no answer: the
+    #: answer to this one shows that the broker has both.
+    ask: str = "pass"
+    #: What ends the transaction of the acknowledgement, where it is a statement of one.
+    commit: str = "pass"
+    #: What ends the transaction of the work before, so that these are two.
+    apart: str = "pass"
+
+
+PLACES = {
+    "rabbitmq": Place(
+        "await message.ack()", "message.body", ask="await channel.set_qos(prefetch_count=1)"
+    ),
+    "kafka": Place("await consumer.commit({VIEWS: record.offset + 1})", "record.value"),
+    "nats": Place("await message.ack_sync()", "message.data"),
+    "redis": Place("await redis.xack(CHANNEL, RECEIVERS, number)", 'fields[b"event"]'),
+    "mqtt": Place(
+        "client.ack(message.mid, message.qos)",
+        "bytes(message.payload)",
+        ask='client.publish("ask", qos=1).wait_for_publish(10)',
+    ),
+    "postgresql": Place("await db.execute(DELETE, [number])", "body", commit="await db.commit()"),
+}
+#: As if the effect were in another database than the queue.
+TWO_COMMITS = "postgresql, two commits"
+RUNS = PLACES | {TWO_COMMITS: PLACES["postgresql"]._replace(apart="await db.commit()")}
+
+#: A message says by its body at which step its worker is to die. It dies there once: the next
+#: worker that comes to the step with this message goes on.
+MORTAL = """import asyncio
+import signal
+from pathlib import Path
+
+
+def dies(step: str, body: bytes) -> bool:
+    grave = Path(__file__).parent / body.decode()
+    if f".{step}." not in grave.name or grave.exists():
+        return False
+    grave.touch()
+    return True
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def mortal(way: str, run: str, code: str) -> str:
+    """Return the snippet's code with its steps in the order of `way`, and a kill at each."""
+    line, body, ask, commit, apart = RUNS[run]
+    acknowledge = [line, commit]
+
+    def kill(step: str, *before: str) -> list[str]:
+        return [f"if dies({part(step)!r}, {body}):", *(f"    {one}" for one in before), "    die()"]
+
+    work = kill(BEFORE_BOTH)
+    end = [apart, *kill(BETWEEN), *acknowledge, *kill(AFTER_BOTH, ask)]
+    if way == FIRST:
+        work += [*acknowledge, *kill(BETWEEN, ask)]
+        end = [commit, *kill(AFTER_BOTH)]
+    if way != IDEMPOTENT:
+        code = edited(code, r"if not new\.rowcount:", ["if False:"])
+    code = edited(code, re.escape(line) + ".*\n", end)
+    code = edited(code, r"(?=what = await _once\()", work)
+    return code.replace("import asyncio\n", MORTAL, 1)
+
+
+def edited(code: str, pattern: str, lines: list[str]) -> str:
+    """Put lines in the place of the only match of the pattern, with its indentation."""
+    [found] = re.finditer(f"^( +)(?:{pattern})", code, re.MULTILINE)
+    indented = "".join(f"{found[1]}{line}\n" for line in lines)
+    rest = code[found.end() :].removeprefix("\n")
+    if found[0] == found[1]:  # nothing is replaced: what follows keeps its indentation
+        rest = found[1] + rest
+    return code[: found.start()] + indented + rest
+
+
+def part(words: str) -> str:
+    """Return words as a part of a video's name."""
+    return words.replace(" ", "-")
+
+
+def video(way: str, case: str) -> str:
+    return f"{part(way)}.{part(case)}.mp4"
+
+
+async def unsettled(url: str) -> int:
+    """Ask NATS, which redelivers late, for the messages that are to come."""
+    async with await nats.connect(url) as connection:
+        info = await connection.jetstream().consumer_info("views", "counter")
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+
+def let_one_die(stage: Stage) -> None:
+    worker = stage.spawn("receive", receiver="A")
+    assert stage.happens(lambda: worker.ended, worker)
+    assert not worker.process.alive
+
+
+def effects(way: str, stage: Stage, others: Stage) -> dict[str, int]:
+    """Let workers die, each at its step, until one lives; return the effects of each message.
+
+    `others` publish, and ask for the effects.
+    """
+    events = {case: f"viewed {video(way, case)}" for case in (*CASES, END)}
+    others.call("publish", events=[[str(uuid4()), event] for event in events.values()])
+    for _ in STEPS:
+        let_one_die(stage)
+    survivor = stage.spawn("receive", receiver="A")
+    last = video(way, END)
+    assert stage.happens(lambda: any(last in what for what in survivor.done), survivor)
+    if stage.key == "nats":
+        url = stage.addresses["NATS_URL"]
+        assert stage.happens(lambda: asyncio.run(unsettled(url)) == 0, survivor)
+    assert not survivor.ended
+    survivor.kill()
+    assert all((stage.snippet.parent / events[step]).exists() for step in STEPS)  # each has died
+    counted = others.call("views")
+    return {case: counted.get(video(way, case), 0) for case in CASES}
+
+
+@pytest.mark.parametrize(
+    "run", [pytest.param(run, marks=pytest.mark.broker(run.split(",")[0])) for run in RUNS]
+)
+def test_a_worker_killed_at_every_step(
+    run: str,
+    server: Server,
+    addresses: Callable[[str], dict[str, str]],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    key = server.key
+    code = (SNIPPETS / "patterns" / "idempotent_receiver" / f"on_{key}.py").read_text()
+    given = addresses(code)
+
+    def staged(name: str, text: str) -> Stage:
+        snippet = tmp_path / part(name) / f"on_{key}.py"
+        snippet.parent.mkdir()
+        snippet.write_text(text)
+        return Stage(key, snippet, server, addresses=given)
+
+    counted = {}
+    with staged("others", code) as others:
+        others.call("declare")
+        for way in WAYS:
+            with staged(way, mortal(way, run, code)) as stage:
+                counted[way] = effects(way, stage, others)
+    if request.config.getoption("--update"):
+        enter(run, {"server": server.version(), "effects": counted})
+    assert recorded()[run]["effects"] == counted, AGAIN
+
+
+def recorded() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    return content
+
+
+def enter(name: str, run: dict[str, Any]) -> None:
+    """Write a run among the recorded ones, one process of a parallel test run at a time."""
+    with (DATA / "versions.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runs = recorded() | {name: run}
+        ordered = {one: runs[one] for one in RUNS if one in runs}
+        RECORD.write_text(json.dumps(ordered, indent=2) + "\n")
