@@ -13,6 +13,11 @@ from tests.brokers.server import wait_until
 from tests.patterns.stage import Stage
 
 
+def consumed(server: Rabbitmq) -> set[str]:
+    """Return the queues that have a consumer; that of an earlier test may still be told."""
+    return {consumer["queue"]["name"] for consumer in server.ask("consumers")}
+
+
 @pytest.mark.broker("rabbitmq")
 @pytest.mark.parametrize(
     ("topic", "declare", "work", "queue"),
@@ -40,6 +45,6 @@ def test_rabbitmq_worker_whose_consumer_was_cancelled(
     with Stage.of(f"patterns/{topic}", "rabbitmq", server, tmp_path) as stage:
         stage.call(declare[0], **declare[1])
         worker = stage.spawn(work[0], **work[1])
-        wait_until(lambda: bool(server.ask("consumers")), "the worker to consume")
+        wait_until(lambda: queue in consumed(server), "the worker to consume")
         server.ask(f"queues/%2F/{queue}", "DELETE")
         assert stage.happens(lambda: "ConnectionError" in worker.error, worker)
