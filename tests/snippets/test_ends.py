@@ -19,6 +19,13 @@ def consumed(server: Rabbitmq) -> set[str]:
 
 
 @pytest.mark.broker("rabbitmq")
+def test_rabbitmq_worker_of_partitions_that_nobody_declared(server: Server, tmp_path: Path) -> None:
+    with Stage.of("patterns/partitioned_consumers", "rabbitmq", server, tmp_path) as stage:
+        worker = stage.spawn("work", worker="A")
+        assert stage.happens(lambda: "call declare() first" in worker.error, worker)
+
+
+@pytest.mark.broker("rabbitmq")
 @pytest.mark.parametrize(
     ("topic", "declare", "work", "queue"),
     [
