@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 
 from mkdocs.exceptions import BuildError
@@ -22,6 +23,15 @@ class Page:
     path: str
     lines_before: int = 0
     lines: tuple[int, ...] = ()
+
+    def link_to(self, file: str) -> str:
+        """Return the link from this page to another below docs/, which may have an anchor."""
+        name, mark, anchor = file.partition("#")
+        here, there = (
+            each.removesuffix(".md").removesuffix("index").rstrip("/") or "."
+            for each in (self.path, name)
+        )
+        return f"{posixpath.relpath(there, here)}/{mark}{anchor}"
 
     def error(self, index: int, message: str) -> PageError:
         """Return an error for the line at `index` (from 0) of the page's Markdown."""

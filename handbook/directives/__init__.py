@@ -2,11 +2,14 @@
 
 A Python-Markdown extension and not a MkDocs hook, so that any builder on Python-Markdown runs it.
 The code directives expand to Markdown (tabs and fences); tables and diagrams become HTML.
+Links to files of the repository outside docs/ get the repository's address.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from handbook.snippet import SnippetError
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _DIRECTIVE = re.compile(r"^(?P<indent> *):::(?P<rest>.*)$")
+#: A link that leaves docs/: from a page, `../../tests/brokers/` is a folder of the repository.
+_OUTWARD = re.compile(r"(?<=\]\()(?:\.\./)+[^)#\s]*(?=\))")
 _EXPANDERS = {
     "code": code.topic,
     "file": code.file,
@@ -86,9 +91,18 @@ class DirectivePreprocessor(Preprocessor):
                     index, directive["indent"], _EXPANDERS[name], argument.strip()
                 )
             else:
-                result.append(line)
+                result.append(_OUTWARD.sub(partial(self._source, index), line))
             index += 1
         return result
+
+    def _source(self, index: int, link: re.Match[str]) -> str:
+        """Return the web address of a file of the repository; other links stay as they are."""
+        path = posixpath.normpath(f"docs/{posixpath.dirname(page.current.path)}/{link[0]}")
+        if path.startswith("docs/"):
+            return link[0]
+        if not (self.project.root / path).exists():
+            raise page.current.error(index, f"there is no {path} in this repository")
+        return self.project.source(path)
 
     def _expand(self, index: int, indent: str, expander: Any, argument: str) -> list[str]:
         try:

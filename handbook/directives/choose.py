@@ -7,7 +7,6 @@ everything is visible, in the order of the questions.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
@@ -208,7 +207,7 @@ def _answer(answer: Answer, taken: tuple[Option, ...], key: str) -> str:
     reasons = "".join(f"<li>{inline(option.because)}</li>" for option in taken)
     know = "".join(f"<li>{inline(each)}</li>" for each in answer.know)
     links = "".join(
-        f'<li><a href="{escape(_address(target))}">{inline(text)}</a></li>'
+        f'<li><a href="{escape(page.current.link_to(target))}">{inline(text)}</a></li>'
         for text, target in answer.read
     )
     return (
@@ -218,13 +217,3 @@ def _answer(answer: Answer, taken: tuple[Option, ...], key: str) -> str:
         f"<p>Know before you decide:</p><ul>{know}</ul>"
         f'<p>Read on:</p><ul class="choose-read">{links}</ul></section>'
     )
-
-
-def _address(target: str) -> str:
-    """Return the link from the page being built to another page's file below docs/."""
-    file, mark, anchor = target.partition("#")
-    here, there = (
-        each.removesuffix(".md").removesuffix("index").rstrip("/") or "."
-        for each in (page.current.path, file)
-    )
-    return f"{posixpath.relpath(there, here)}/{mark}{anchor}"

@@ -52,10 +52,17 @@ def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str
 
 
 def _cell(broker: Broker, verdict: Verdict | None, link: str) -> str:
-    label = f'<span class="claims-broker">{escape(broker.label)}: </span>'
     if verdict is None:
-        return f'<td class="claim-open">{label}<span>not run</span></td>'
+        return cell(broker)
     kind, mark, word = ("holds", "✓", "holds") if verdict.holds else ("differs", "≠", "differs")
+    return cell(broker, kind, mark, word, link)
+
+
+def cell(broker: Broker, kind: str = "open", mark: str = "", word: str = "", link: str = "") -> str:
+    """Return what a row says of a broker; without a link, that nothing was run."""
+    label = f'<span class="claims-broker">{escape(broker.label)}: </span>'
+    if not link:
+        return f'<td class="claim-{kind}">{label}<span>not run</span></td>'
     return (
         f'<td class="claim-{kind}"><a href="{escape(link)}">{label}'
         f'<span class="claims-mark" aria-hidden="true">{mark}</span> '

@@ -24,9 +24,10 @@ class Project:
         return self.root / FOLDER
 
     def source(self, path: str, line: int | None = None) -> str:
-        """Return the web address of a file of the repository."""
+        """Return the web address of a file or folder of the repository."""
+        kind = "tree" if (self.root / path).is_dir() else "blob"
         anchor = f"#L{line}" if line else ""
-        return f"{self.repo_url.rstrip('/')}/blob/main/{path}{anchor}"
+        return f"{self.repo_url.rstrip('/')}/{kind}/main/{path}{anchor}"
 
     def published(self, path: str) -> str:
         """Return the link from the page being built to a published snippet."""

@@ -6,14 +6,13 @@ own, or was added with the help that the claim names; where it differs, the brok
 
 from __future__ import annotations
 
-import posixpath
 import re
 from html import escape
 from pathlib import Path
 
 from handbook import page
 from handbook.brokers import BROKERS, Broker
-from handbook.directives.claims import inline
+from handbook.directives.claims import cell, inline
 from handbook.directives.project import Project
 from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims
 
@@ -36,10 +35,9 @@ def table(project: Project, topics: str) -> str:
 
 
 def _body(project: Project, name: str, promise: Claim) -> str:
-    file = Path("docs") / f"{name.replace('_', '-')}.md"
-    title = _title(project.root, file)
-    here = page.current.path.removesuffix(".md").removesuffix("index").rstrip("/") or "."
-    link = posixpath.relpath(name.replace("_", "-"), here) + "/"
+    file = f"{name.replace('_', '-')}.md"
+    title = _title(project.root, Path("docs") / file)
+    link = page.current.link_to(file)
     cells = "".join(_cell(broker, promise.verdicts.get(broker.key), link) for broker in BROKERS)
     notes = "".join(
         f"<li><strong>{escape(broker.label)}:</strong> {inline(said)}</li>"
@@ -68,17 +66,12 @@ def _note(verdict: Verdict) -> str:
 
 
 def _cell(broker: Broker, verdict: Verdict | None, link: str) -> str:
-    label = f'<span class="claims-broker">{escape(broker.label)}: </span>'
     if verdict is None:
-        return f'<td class="claim-open">{label}<span>not run</span></td>'
+        return cell(broker)
     if not verdict.holds:
         kind, mark, word = "differs", "✗", "no"
     elif verdict.with_help:
         kind, mark, word = "helped", "✚", "with help"
     else:
         kind, mark, word = "holds", "✓", "native"
-    return (
-        f'<td class="claim-{kind}"><a href="{link}#what-is-proven">{label}'
-        f'<span class="claims-mark" aria-hidden="true">{mark}</span> '
-        f'<span class="claims-word">{word}</span></a></td>'
-    )
+    return cell(broker, kind, mark, word, f"{link}#what-is-proven")

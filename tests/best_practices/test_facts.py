@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
 import time
-import urllib.request
-from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,29 +21,13 @@ from aiormq.exceptions import (
 from nats.js.api import DiscardPolicy
 from nats.js.errors import APIError
 from redis import Redis as RedisClient
-from redis.exceptions import AuthenticationError, OutOfMemoryError
+from redis.exceptions import AuthenticationError
 
 from tests.brokers import Server
-from tests.brokers.mqtt import CONNECT, Mosquitto
 from tests.brokers.rabbitmq import Rabbitmq
-from tests.brokers.server import answers, wait_until
+from tests.brokers.server import wait_until
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
-REFUSED = b"\x20\x03\x00\x87"  # MQTT 5: CONNACK, not authorized
-
-
-def put(server: Rabbitmq, path: str, body: dict[str, Any]) -> None:
-    """Change something through the management API."""
-    request = urllib.request.Request(
-        f"http://{server.host}:{server.management}/api/{path}",
-        data=json.dumps(body).encode(),
-        method="PUT",
-        headers={
-            "Content-Type": "application/json",
-            "Authorization": "Basic " + b64encode(b"guest:guest").decode(),
-        },
-    )
-    urllib.request.urlopen(request, timeout=10).close()
 
 
 def on_rabbitmq(
@@ -84,9 +63,9 @@ def test_rabbitmq_right_to_write_to_the_default_exchange_reaches_every_queue(
         await channel.declare_queue("invoices", durable=True, arguments=QUORUM)
 
     on_rabbitmq(server, prepare)
-    put(server, "users/uploader", {"password": "secret", "tags": ""})
+    server.ask("users/uploader", "PUT", {"password": "secret", "tags": ""})
     rights = {"configure": "^$", "write": write, "read": "^$"}
-    put(server, "permissions/%2F/uploader", rights)
+    server.ask("permissions/%2F/uploader", "PUT", rights)
     address = server.address.replace("guest:guest", "uploader:secret")
 
     async def attempt(exchange: str, key: str) -> bool:
@@ -142,14 +121,9 @@ def test_rabbitmq_has_no_conditions_for_deleting_a_quorum_queue(server: Server) 
 @pytest.mark.broker("rabbitmq")
 def test_rabbitmq_alarm_blocks_publishers_and_lets_consumers_go_on(server: Server) -> None:
     assert isinstance(server, Rabbitmq)
-    server._ours()
 
     def watermark(part: str) -> None:
-        subprocess.run(
-            server.source.command("rabbitmqctl", "-q", "set_vm_memory_high_watermark", part),
-            env={**os.environ, "HOME": str(server.data), **server.environment()},
-            check=True,
-        )
+        server.control("set_vm_memory_high_watermark", part)
 
     async def prepare(connection: aio_pika.abc.AbstractConnection) -> None:
         channel = await connection.channel()
@@ -174,30 +148,6 @@ def test_rabbitmq_alarm_blocks_publishers_and_lets_consumers_go_on(server: Serve
         on_rabbitmq(server, blocked)
     finally:
         watermark("0.6")
-
-
-class Locked(Mosquitto):
-    """Mosquitto with a listener, and nothing said of who may come in."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        text = self.configuration.read_text()
-        self.configuration.write_text(text.replace("allow_anonymous true\n", ""))
-
-    def ready(self) -> bool:
-        return answers(self.host, self.port_number)
-
-
-@pytest.mark.broker("mqtt")
-def test_mosquitto_with_a_listener_lets_nobody_in_without_an_account(server: Server) -> None:
-    server._ours()
-    assert answers(server.host, server.port_number, CONNECT, b"\x20")
-    locked = Locked(server.source)
-    try:
-        locked.start()
-        assert answers(locked.host, locked.port_number, CONNECT, REFUSED)
-    finally:
-        locked.close()
 
 
 @pytest.mark.broker("nats")
@@ -227,21 +177,6 @@ def test_nats_full_stream_drops_the_oldest_or_refuses_the_new(
 
 
 @pytest.mark.broker("redis")
-def test_redis_full_memory_refuses_new_entries_and_lets_workers_read(server: Server) -> None:
-    with RedisClient.from_url(server.address, decode_responses=True) as redis:
-        assert redis.config_get("maxmemory") == {"maxmemory": "0"}
-        redis.xgroup_create("uploads", "workers", id="0", mkstream=True)
-        redis.xadd("uploads", {"video": "cat.mp4"})
-        redis.config_set("maxmemory", "1kb")
-        try:
-            with pytest.raises(OutOfMemoryError):
-                redis.xadd("uploads", {"video": "dog.mp4"})
-            assert redis.xreadgroup("workers", "A", {"uploads": ">"})
-        finally:
-            redis.config_set("maxmemory", "0")
-
-
-@pytest.mark.broker("redis")
 def test_redis_connection_outlives_a_change_of_its_password(server: Server) -> None:
     with RedisClient.from_url(server.address) as admin:
         admin.acl_setuser("uploader", enabled=True, passwords=["+old"], commands=["+ping"])
@@ -263,8 +198,8 @@ def test_redis_connection_outlives_a_change_of_its_password(server: Server) -> N
 @pytest.mark.broker("rabbitmq")
 def test_rabbitmq_connection_outlives_a_change_of_its_password(server: Server) -> None:
     assert isinstance(server, Rabbitmq)
-    put(server, "users/uploader", {"password": "old", "tags": ""})
-    put(server, "permissions/%2F/uploader", {"configure": "", "write": ".*", "read": ".*"})
+    server.ask("users/uploader", "PUT", {"password": "old", "tags": ""})
+    server.ask("permissions/%2F/uploader", "PUT", {"configure": "", "write": ".*", "read": ".*"})
     address = server.address.replace("guest:guest", "uploader:old")
 
     async def run() -> None:
@@ -273,7 +208,7 @@ def test_rabbitmq_connection_outlives_a_change_of_its_password(server: Server) -
             await channel.declare_queue("transcode", durable=True, arguments=QUORUM)
         async with await aio_pika.connect(address) as connection:
             change = {"password": "new", "tags": ""}
-            await asyncio.to_thread(put, server, "users/uploader", change)
+            await asyncio.to_thread(server.ask, "users/uploader", "PUT", change)
             await publish(connection, "", "transcode")
             with pytest.raises(ProbableAuthenticationError):
                 await aio_pika.connect(address)

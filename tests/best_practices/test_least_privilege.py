@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import Server
-from tests.snippets.running import SNIPPETS, run_with_python
+from tests.snippets.running import SNIPPETS, run_changed
 
 
-def printed(key: str, change: tuple[str, str], server: Server, folder: Path) -> list[str]:
+def lines_of(key: str, change: tuple[str, str], server: Server, folder: Path) -> list[str]:
     """Run the snippet with one rule changed."""
-    text = (SNIPPETS / "best_practices" / "least_privilege" / f"on_{key}.py").read_text()
-    assert text.count(change[0]) == 1
-    changed = folder / "changed" / f"on_{key}.py"
-    changed.parent.mkdir()
-    changed.write_text(text.replace(*change))
-    return run_with_python(changed, folder, server.environment_of_clients).splitlines()
+    snippet = SNIPPETS / "best_practices" / "least_privilege" / f"on_{key}.py"
+    printed = run_changed(snippet, dict([change]), folder, server.environment_of_clients)
+    return printed.splitlines()
 
 
 @pytest.mark.broker("redis")
@@ -32,13 +29,13 @@ def printed(key: str, change: tuple[str, str], server: Server, folder: Path) -> 
     ids=["any key", "read and write", "write only", "all commands"],
 )
 def test_redis(change: tuple[str, str], line: str, server: Server, tmp_path: Path) -> None:
-    assert line in printed("redis", change, server, tmp_path)
+    assert line in lines_of("redis", change, server, tmp_path)
 
 
 @pytest.mark.broker("redis")
 def test_redis_pattern_of_keys_does_not_stop_flushall(server: Server, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="delete all: done"):  # the group is gone as well
-        printed("redis", ("%W~uploads +xadd", "%W~uploads +@write"), server, tmp_path)
+        lines_of("redis", ("%W~uploads +xadd", "%W~uploads +@write"), server, tmp_path)
 
 
 @pytest.mark.broker("postgresql")
@@ -51,7 +48,7 @@ def test_redis_pattern_of_keys_does_not_stop_flushall(server: Server, tmp_path: 
     ids=["for update needs update", "select"],
 )
 def test_postgresql(change: tuple[str, str], line: str, server: Server, tmp_path: Path) -> None:
-    lines = printed("postgresql", change, server, tmp_path)
+    lines = lines_of("postgresql", change, server, tmp_path)
     account = {"SELECT, DELETE": "video_worker", "INSERT, SELECT": "video_uploader"}
     start = lines.index(account[change[1].strip('"')])
     assert line in lines[start : start + 5]

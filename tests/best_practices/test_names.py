@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
-from queue import Queue
 
 import aio_pika
 import nats
@@ -20,7 +19,6 @@ from psycopg import sql
 from redis.asyncio import Redis
 
 from tests.brokers import Server
-from tests.brokers.server import wait_until
 from tests.patterns.home import load
 from tests.snippets.running import SNIPPETS
 
@@ -182,25 +180,3 @@ def test_redis_makes_a_new_stream_under_a_name_that_was_changed(server: Server) 
             return sorted(map(str, await client.keys()))
 
     assert asyncio.run(renamed()) == ["uploads", "video.uploads"]
-
-
-@pytest.mark.broker("mqtt")
-def test_mosquitto_throws_out_the_first_of_two_clients_with_one_id(server: Server) -> None:
-    said: Queue[str] = Queue()
-
-    def client() -> Client:
-        one = Client(CallbackAPIVersion.VERSION2, "mailer", protocol=MQTTv5)
-        one.connect(server.host, server.port_number)
-        one.loop_start()
-        return one
-
-    first = client()
-    first.on_disconnect = lambda *about: said.put(str(about[3]))
-    wait_until(first.is_connected, "the first client")
-    second = client()
-    try:
-        assert said.get(timeout=SECONDS) == "Session taken over"
-    finally:
-        for one in (first, second):
-            one.disconnect()
-            one.loop_stop()

@@ -77,7 +77,6 @@ def test_rabbitmq_failed_message_is_overtaken_by_what_was_in_flight(
     in_flight: int, kind: str, server: Server
 ) -> None:
     done = asyncio.run(rabbitmq(server, in_flight, kind))
-    print(kind, in_flight, done)
     assert (done == STEPS) == (in_flight == 1)
 
 
@@ -87,5 +86,4 @@ def test_nats_failed_message_is_overtaken_by_what_was_in_flight(
     in_flight: int, server: Server
 ) -> None:
     done = asyncio.run(jetstream(server, in_flight))
-    print(in_flight, done)
     assert (done == STEPS) == (in_flight == 1)

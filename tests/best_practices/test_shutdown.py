@@ -10,7 +10,6 @@ import pytest
 from tests.brokers import Server
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.patterns.stage import Actor, Stage
-from tests.snippets.running import SNIPPETS
 
 TASKS = ["transcode cat.mp4", "transcode dog.mp4"]
 HANDLER = "loop.add_signal_handler(signal.SIGTERM, stop.set)"
@@ -26,9 +25,7 @@ each = pytest.mark.parametrize(
 
 
 def stage_of(key: str, server: Server | None, folder: Path) -> Stage:
-    snippet = folder / f"on_{key}.py"
-    snippet.write_text((SNIPPETS / "best_practices" / "shutdown" / snippet.name).read_text())
-    return Stage(key, snippet, server, seconds=20)
+    return Stage.of("best_practices/shutdown", key, server, folder, seconds=20)
 
 
 def notice_crashes_soon(stage: Stage) -> None:

@@ -235,12 +235,8 @@ def secured(request: pytest.FixtureRequest) -> Iterator[tuple[Way, Any]]:
     found.close()
     if found.given:
         pytest.skip(f"{way.key} was given by its address: we can't start it with TLS")
-    server: Server = way.server(found.source)
-    try:
-        server.start()
+    with found.another(way.server) as server:
         yield way, server
-    finally:
-        server.close()
 
 
 def test_our_authority_passes(secured: tuple[Way, Any]) -> None:
@@ -263,10 +259,7 @@ def test_plain_text_is_refused(secured: tuple[Way, Any]) -> None:
 
 @pytest.mark.broker("redis")
 def test_redis_without_verification_trusts_anybody(server: Server) -> None:
-    assert isinstance(server, Redis)
-    secured = RedisTls(server.source)
-    try:
-        secured.start()
+    with server.another(RedisTls) as secured:
         url = f"rediss://127.0.0.1:{secured.port_number}/0?ssl_ca_certs={secured.data}/stranger.pem"
 
         async def ping(url: str) -> bool:
@@ -276,5 +269,3 @@ def test_redis_without_verification_trusts_anybody(server: Server) -> None:
         with pytest.raises(RedisError, match="CERTIFICATE_VERIFY_FAILED"):
             asyncio.run(ping(url))
         assert asyncio.run(ping(f"{url}&ssl_cert_reqs=none"))
-    finally:
-        secured.close()

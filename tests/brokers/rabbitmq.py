@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import subprocess
 import urllib.request
 from typing import Any
 from urllib.parse import quote
@@ -85,15 +87,28 @@ class Rabbitmq(Server):
     def own_address(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port_number}/"
 
-    def ask(self, path: str, method: str = "GET") -> Any:
+    def ask(self, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
         """Call the management API; return what it answers, decoded from JSON."""
         request = urllib.request.Request(
-            f"http://{self.host}:{self.management}/api/{path}", method=method
+            f"http://{self.host}:{self.management}/api/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"Content-Type": "application/json"},
         )
         request.add_header("Authorization", "Basic " + base64.b64encode(b"guest:guest").decode())
         with urllib.request.urlopen(request, timeout=10) as answer:
-            body = answer.read()
-        return json.loads(body) if body else None
+            said = answer.read()
+        return json.loads(said) if said else None
+
+    def control(self, *arguments: str) -> None:
+        """Run `rabbitmqctl`, as an operator does."""
+        self._ours()
+        subprocess.run(
+            self.source.command("rabbitmqctl", "-q", *arguments),
+            env={**os.environ, "HOME": str(self.data), **self.environment()},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
 
     def version(self) -> str:
         return f"RabbitMQ {self.ask('overview')['rabbitmq_version']}"

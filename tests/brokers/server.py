@@ -14,11 +14,11 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -31,6 +31,7 @@ from tests.brokers import debian
 START_SECONDS = 90
 STOP_SECONDS = 30
 RUN = "HANDBOOK_RUN"
+Kind = TypeVar("Kind", bound="Server")
 
 
 class NotFoundError(Exception):
@@ -312,6 +313,17 @@ class Server(ABC):
     def kill(self) -> None:
         """End the server by kill -9: it gets no chance to save anything."""
         self._end(signal.SIGKILL)
+
+    @contextmanager
+    def another(self, kind: type[Kind]) -> Iterator[Kind]:
+        """Run a server with settings of its own, from where this one comes, and remove it."""
+        self._ours()
+        other = kind(self.source)
+        try:
+            other.start()
+            yield other
+        finally:
+            other.close()
 
     def freeze(self) -> None:
         """Stop the server in its tracks (SIGSTOP): connections stay, nothing answers."""

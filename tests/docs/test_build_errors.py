@@ -77,9 +77,13 @@ def test_a_page_without_a_fault_builds(project: Path) -> None:
     code, said = build(
         project,
         "::: code topic\n\n::: claims topic\n\n::: file topic/on_redis.py ask\n\n"
-        "```python\n::: nonsense, but inside a code block\n```\n\n[here](page.md#page)\n",
+        "```python\n::: nonsense, but inside a code block\n```\n\n[here](page.md#page), "
+        "[its test](../tests/test_topic.py) and [others](../tests/)\n",
     )
     assert code == 0, said
+    html = (project / "site" / "page" / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'href="https?://[^"]+/blob/main/tests/test_topic.py">its test', html)
+    assert re.search(r'href="https?://[^"]+/tree/main/tests">others', html)
 
 
 FAULTS = {
@@ -103,6 +107,7 @@ FAULTS = {
     ),
     "a code block that is not closed": ("```python\nprint()", "is not closed"),
     "a broken link": ("[there](nowhere.md)", "'nowhere.md'"),
+    "a link to a file that is gone": ("[test](../tests/test_gone.py)", "no tests/test_gone.py"),
     "a broken anchor": ("[there](#nowhere)", "'#nowhere'"),
     "an absolute link": ("[there](/page/)", "'/page/'"),
 }

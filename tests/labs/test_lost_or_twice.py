@@ -20,8 +20,9 @@ import nats
 import pytest
 
 from tests.brokers import Server
-from tests.patterns.stage import SNIPPETS, Stage
+from tests.patterns.stage import Stage
 from tests.records import AGAIN, DATA
+from tests.snippets.running import SNIPPETS
 
 RECORD = DATA / "lost_or_twice.json"
 FIRST, AFTER, IDEMPOTENT = WAYS = ("acknowledge first", "acknowledge after", "idempotent receiver")

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.patterns.stage import SNIPPETS, Stage
+from tests.patterns.stage import Stage
+from tests.snippets.running import SNIPPETS
 
 ROOT = SNIPPETS.parent
 

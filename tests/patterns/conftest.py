@@ -10,7 +10,8 @@ import pytest
 
 from tests.brokers import Server
 from tests.patterns.claims import Case
-from tests.patterns.stage import REDELIVERY, SNIPPETS, Stage
+from tests.patterns.stage import REDELIVERY, Stage
+from tests.snippets.running import MINIBROKER
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def stage(
     snippet = tmp_path / case.original.name
     snippet.write_text(case.text())
     if server is None:
-        shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
+        shutil.copy(MINIBROKER, tmp_path)
     # A claim that must fail is not given longer than the broker needs to keep it.
     seconds = REDELIVERY.get(case.key, 0) + 4 if case.without else 40
     with Stage(

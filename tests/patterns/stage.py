@@ -19,8 +19,7 @@ from tests.brokers import Server
 from tests.brokers.server import wait_until
 from tests.patterns.home import WARM_UP
 from tests.patterns.nursery import nursery
-
-SNIPPETS = Path(__file__).parents[2] / "snippets"
+from tests.snippets.running import SNIPPETS, download
 
 #: Seconds after which a message that nobody acknowledged must have come again. Where the broker
 #: sees the lost connection it is at once; the others wait for a time-out, which the snippets set
@@ -204,6 +203,22 @@ class Stage:
         self._names = (f"actor {number}" for number in itertools.count(1))
         self._warm_ups = itertools.count(1)
         self._starts = server.starts if server else 0
+
+    @classmethod
+    def of(
+        cls,
+        topic: str,
+        key: str,
+        server: Server | None,
+        folder: Path,
+        *,
+        addresses: Callable[[str], dict[str, str]] | None = None,
+        seconds: float = 40,
+    ) -> Self:
+        """Return the stage of a topic's snippet as it is, copied into `folder`."""
+        copy = download(SNIPPETS / topic / f"on_{key}.py", folder)
+        found = addresses(copy.read_text()) if addresses else None
+        return cls(key, copy, server, addresses=found, seconds=seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.patterns.claims import Case, holds
-from tests.patterns.stage import SNIPPETS, SnippetError, Stage
+from tests.patterns.stage import SnippetError, Stage
 
 
 def case(line: str, instead: str) -> Case:
@@ -17,10 +16,8 @@ def case(line: str, instead: str) -> Case:
 
 
 def test_a_change_that_makes_no_sense_proves_nothing(tmp_path: Path) -> None:
-    snippet = tmp_path / "changed.py"
-    snippet.write_text(case("delivery.ack()", "delivery.nonsense()").text())
-    shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
-    with Stage("minibroker", snippet, None) as stage:
+    with Stage.of("patterns/work_queue", "minibroker", None, tmp_path) as stage:
+        stage.replace("delivery.ack()", "delivery.nonsense()")
         stage.call("declare")
         stage.call("submit", tasks=["transcode cat.mp4"])
         stage.refuse_nonsense()

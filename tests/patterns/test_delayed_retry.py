@@ -11,7 +11,8 @@ import pytest
 
 from tests.patterns.claims import claim, differs, holds
 from tests.patterns.home import load
-from tests.patterns.stage import SNIPPETS, Stage
+from tests.patterns.stage import Stage
+from tests.snippets.running import SNIPPETS
 
 CAT, DOG, FOX = (f'{{"video": "{name}.mp4"}}' for name in ("cat", "dog", "fox"))
 DOG_FAILS: dict[str, Any] = {"mode": "fail", "only": "dog.mp4"}

@@ -15,7 +15,8 @@ import pytest
 
 from tests.brokers import Server
 from tests.patterns.claims import Proof, claim, holds
-from tests.patterns.stage import SNIPPETS, Actor, Stage
+from tests.patterns.stage import Actor, Stage
+from tests.patterns.steps import Steps
 
 ID, OTHER_ID = "5f0c1a52-6e1f-4f6e-9a55-2d1c9e1d7a01", "5f0c1a52-6e1f-4f6e-9a55-2d1c9e1d7a02"
 CAT = "viewed cat.mp4"
@@ -24,25 +25,6 @@ COUNTED, DUPLICATE = "counted a view of cat.mp4", "dropped a duplicate view of c
 SERVERS = ("rabbitmq", "kafka", "nats", "redis", "mqtt", "postgresql")
 INBOX = "a table of message ids in the receiver's database"
 
-#: What a test puts into the snippet: at a step, its process says so, and the first one that finds
-#: a request to stop there stops.
-STEP = """import asyncio
-from pathlib import Path
-
-
-async def step(name: str) -> None:
-    here = Path(__file__).parent
-    with (here / "steps").open("a") as steps:
-        steps.write(f"{name}\\n")
-    try:
-        (here / f"stop at {name}").unlink()
-    except FileNotFoundError:
-        return
-    with (here / "steps").open("a") as steps:
-        steps.write(f"stopped at {name}\\n")
-    while not (here / "go on").exists():
-        await asyncio.sleep(0.02)
-"""
 RECEIVED = re.compile(r"^( +)try:\n +number, view = ", re.MULTILINE)
 #: The effect, with its commit where it has one of its own.
 EFFECT = re.compile(
@@ -51,43 +33,14 @@ EFFECT = re.compile(
 )
 
 
-class Steps:
-    """The steps of a snippet's copy, at which its process can be stopped and killed.
-
-    "received" is before all, "before" and "after" are around the effect.
-    """
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.folder = stage.snippet.parent
-        code = stage.snippet.read_text()
-        [received], [effect] = RECEIVED.finditer(code), EFFECT.finditer(code)
-        stage.replace(received[0], f'{received[1]}await step("received")\n{received[0]}')
-        around = [f'{effect[1]}await step("{name}")\n' for name in ("before", "after")]
-        stage.replace(effect[0], effect[0].join(around))
-        stage.replace("import asyncio\n", STEP)
-
-    def count(self, name: str) -> int:
-        """Return how often a process has come to this step."""
-        said = self.folder / "steps"
-        return said.read_text().splitlines().count(name) if said.exists() else 0
-
-    def stop_next_at(self, name: str) -> Callable[[], bool]:
-        """Stop the next process that comes to this step; return what tells whether it has."""
-        before = self.count(f"stopped at {name}")
-        (self.folder / f"stop at {name}").touch()
-        return lambda: self.count(f"stopped at {name}") > before
-
-    def go_on(self) -> None:
-        """Let the process that stopped continue."""
-        (self.folder / "go on").touch()
-
-    def kill_at(self, name: str) -> None:
-        """Start a receiver, and kill it at this step."""
-        stopped = self.stop_next_at(name)
-        actor = self.stage.spawn("receive", receiver="A")
-        assert self.stage.happens(stopped, actor)
-        actor.kill()
+def steps_of(stage: Stage) -> Steps:
+    """Put steps into the snippet's copy: "received" before all, "before" and "after" the effect."""
+    code = stage.snippet.read_text()
+    [received], [effect] = RECEIVED.finditer(code), EFFECT.finditer(code)
+    stage.replace(received[0], f'{received[1]}await step("received")\n{received[0]}')
+    around = [f'{effect[1]}await step("{name}")\n' for name in ("before", "after")]
+    stage.replace(effect[0], effect[0].join(around))
+    return Steps(stage)
 
 
 def kill_after_the_commit(stage: Stage) -> str:
@@ -165,10 +118,10 @@ def test_ten_copies_have_one_effect(stage: Stage) -> None:
     ),
 )
 def test_a_kill_after_the_effect_does_not_repeat_it(stage: Stage) -> None:
-    steps = Steps(stage)
+    steps = steps_of(stage)
     stage.call("declare")
     stage.call("publish", events=[[ID, CAT]])
-    steps.kill_at("after")
+    steps.kill_at("after", "receive", receiver="A")
     kill_after_the_commit(stage)
     again = stage.spawn("receive", receiver="A")
     assert stage.happens(lambda: bool(again.done), again)
@@ -182,10 +135,10 @@ def test_a_kill_after_the_effect_does_not_repeat_it(stage: Stage) -> None:
     **everywhere(ASK, f"{ASK}\n    await db.commit()"),
 )
 def test_a_kill_before_the_effect_does_not_lose_it(stage: Stage) -> None:
-    steps = Steps(stage)
+    steps = steps_of(stage)
     stage.call("declare")
     stage.call("publish", events=[[ID, CAT]])
-    steps.kill_at("before")
+    steps.kill_at("before", "receive", receiver="A")
     again = stage.spawn("receive", receiver="A")
     assert stage.happens(lambda: bool(again.done), again)
     assert stage.call("views") == {"cat.mp4": 1}
@@ -215,7 +168,7 @@ def both_receive(stage: Stage, *receivers: Actor) -> bool:
     ),
 )
 def test_two_receivers_at_the_same_moment_have_one_effect(stage: Stage) -> None:
-    steps = Steps(stage)
+    steps = steps_of(stage)
     stage.call("declare")
     # On Kafka each of the two gets the message; elsewhere each gets a copy.
     copies = [[ID, CAT]] * (1 if stage.key == "kafka" else 2)
@@ -239,7 +192,7 @@ def test_two_receivers_at_the_same_moment_have_one_effect(stage: Stage) -> None:
         both = (received or 0) + 2
         assert stage.happens(lambda: steps.count("received") >= both, *receivers)
         assert stage.stays(lambda: not said(), 0.5)  # the second waits for the first
-        steps.go_on()
+        steps.go_on("before")
     assert stage.happens(lambda: len(said()) >= 2, *receivers)
     assert stage.call("views")["cat.mp4"] == 1
     assert stage.happens(lambda: COUNTED in said(), *receivers)
@@ -291,17 +244,15 @@ def test_a_malformed_message_is_kept_aside(stage: Stage) -> None:
 def test_a_queue_in_the_same_database_repeats_no_effect_without_an_inbox(
     server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    code = (SNIPPETS / "patterns" / "idempotent_receiver" / "on_postgresql.py").read_text()
-    snippet = tmp_path / "on_postgresql.py"
-    snippet.write_text(code)
     events: list[Any] = [[ID, CAT]]
-    with Stage("postgresql", snippet, server, addresses=addresses(code)) as stage:
+    topic = "patterns/idempotent_receiver"
+    with Stage.of(topic, "postgresql", server, tmp_path, addresses=addresses) as stage:
         stage.replace("if not new.rowcount:", "if False:")
-        steps = Steps(stage)
+        steps = steps_of(stage)
         stage.call("declare")
         stage.call("publish", events=events)
         for name in ("received", "before", "after"):
-            steps.kill_at(name)
+            steps.kill_at(name, "receive", receiver="A")
         assert kill_after_the_commit(stage) == COUNTED
         again = stage.spawn("receive", receiver="A")
         assert stage.happens(lambda: bool(again.done), again)

@@ -11,7 +11,7 @@ import pytest
 from tests.brokers import Server
 from tests.patterns.claims import claim, differs, holds
 from tests.patterns.home import WARM_UP
-from tests.patterns.stage import SNIPPETS, Actor, Stage
+from tests.patterns.stage import Actor, Stage
 
 STEPS = ("upload", "transcode", "thumbnail", "notify")
 WORKERS = ("A", "B")
@@ -237,9 +237,7 @@ def test_adding_a_partition_breaks_the_order(stage: Stage) -> None:
 
 @pytest.mark.broker("nats")
 def test_a_key_of_two_tokens_is_refused(server: Server, tmp_path: Path) -> None:
-    snippet = tmp_path / "on_nats.py"
-    snippet.write_text((SNIPPETS / "patterns" / "partitioned_consumers" / snippet.name).read_text())
-    with Stage("nats", snippet, server) as stage:
+    with Stage.of("patterns/partitioned_consumers", "nats", server, tmp_path) as stage:
         stage.call("declare")
         publisher = stage.spawn("submit", tasks=[("fox.mp4", "upload fox")])
         assert stage.happens(lambda: publisher.ended, publisher)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.brokers import Server
 from tests.patterns.claims import Proof, claim, differs, holds
-from tests.patterns.stage import AT_ONCE, SNIPPETS, Actor, Stage
+from tests.patterns.stage import AT_ONCE, Stage
+from tests.patterns.steps import Steps
 
+TOPIC = "patterns/transactional_outbox"
 #: More than a batch, which is 10.
 VIDEOS = [f"{number:02}.mp4" for number in range(1, 13)]
 EVENTS = [f"uploaded {video}" for video in VIDEOS]
@@ -23,19 +23,6 @@ WITH_A_RELAY = ("minibroker", *SERVERS)
 TABLE_AND_RELAY = "a table in the service's database, and a relay that empties it"
 NO_RELAY = differs("There is no relay: the receiver takes the event from the table itself.")
 
-#: What a test puts into the snippet: at a step, its process says so, and stops if it was told to.
-STEP = """import asyncio
-from pathlib import Path
-
-
-async def step(name: str) -> None:
-    here = Path(__file__).parent
-    stop = (here / f"stop at {name}").exists()
-    with (here / "steps").open("a") as steps:
-        steps.write(f"{name}\\n")
-    while stop and not (here / f"go on from {name}").exists():
-        await asyncio.sleep(0.02)
-"""
 COMMIT = "db.commit()  # both rows, or none"
 #: Each step, and the text of the snippets before which it is; other text on the minibroker.
 STEPS = {
@@ -48,47 +35,18 @@ STEPS = {
 }
 
 
-class Steps:
-    """The steps of a snippet's copy, at each of which its process can be stopped and killed."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.folder = stage.snippet.parent
-        for name, places in STEPS.items():
-            if stage.key in WITH_A_RELAY or name == "written":
-                self._insert(name, places[stage.key == "minibroker"])
-        comment = COMMIT.partition("  ")[2]
-        stage.replace(f"  {comment}", '\n            await step("committed")')
-        stage.replace("import asyncio\n", STEP)
-
-    def _insert(self, name: str, place: str) -> None:
-        """Put a step in front of the line that begins with `place`."""
-        lines = self.stage.snippet.read_text().splitlines()
-        [line] = [line for line in lines if line.strip().startswith(place)]
-        indent = line[: -len(line.strip())]
-        self.stage.replace(line, f'{indent}await step("{name}")\n{line}')
-
-    def count(self, name: str) -> int:
-        """Return how often a process has come to this step."""
-        said = self.folder / "steps"
-        return said.read_text().splitlines().count(name) if said.exists() else 0
-
-    def stop_at(self, name: str, function: str, **arguments: Any) -> Actor:
-        """Call a function in a process of its own, and return when it has stopped at this step."""
-        before, stop = self.count(name), self.folder / f"stop at {name}"
-        stop.touch()
-        actor = self.stage.spawn(function, **arguments)
-        assert self.stage.happens(lambda: self.count(name) > before, actor)
-        stop.unlink()
-        return actor
-
-    def go_on(self, name: str) -> None:
-        """Let the process that stopped at this step continue."""
-        (self.folder / f"go on from {name}").touch()
-
-    def kill_at(self, name: str, function: str, **arguments: Any) -> None:
-        """Call a function in a process of its own, and kill it at this step."""
-        self.stop_at(name, function, **arguments).kill()
+def steps_of(stage: Stage) -> Steps:
+    """Put the steps into the snippet's copy."""
+    for name, places in STEPS.items():
+        if stage.key in WITH_A_RELAY or name == "written":
+            place = places[stage.key == "minibroker"]
+            lines = stage.snippet.read_text().splitlines()
+            [line] = [line for line in lines if line.strip().startswith(place)]
+            indent = line[: -len(line.strip())]
+            stage.replace(line, f'{indent}await step("{name}")\n{line}')
+    comment = COMMIT.partition("  ")[2]
+    stage.replace(f"  {comment}", '\n            await step("committed")')
+    return Steps(stage)
 
 
 def everywhere(line: str, instead: str, *, with_help: str = "") -> dict[str, Proof]:
@@ -120,7 +78,7 @@ THEN = "\n            "
     postgresql=holds(f"{WRITE}{THEN}await {COMMIT}", f"await {COMMIT}{THEN}{WRITE}"),
 )
 def test_what_was_committed_is_published(stage: Stage) -> None:
-    steps = Steps(stage)
+    steps = steps_of(stage)
     stage.call("declare")
     steps.kill_at("committed", "upload", videos=VIDEOS[:1])
     stage.call("upload", videos=VIDEOS[1:2])
@@ -140,7 +98,7 @@ def test_what_was_committed_is_published(stage: Stage) -> None:
     ),
 )
 def test_what_was_rolled_back_is_not_published(stage: Stage) -> None:
-    steps = Steps(stage)
+    steps = steps_of(stage)
     stage.call("declare")
     steps.kill_at("written", "upload", videos=VIDEOS[:1])
     stage.call("upload", videos=VIDEOS[1:2])
@@ -172,7 +130,7 @@ DELETE = "await db.execute(DELETE, [[number for number, _ in rows]])"
     postgresql=NO_RELAY,
 )
 def test_a_killed_relay_loses_nothing(stage: Stage) -> None:
-    steps = Steps(stage)
+    steps = steps_of(stage)
     stage.call("declare")
     stage.call("upload", videos=VIDEOS)
     if stage.holds:
@@ -206,7 +164,7 @@ def test_a_killed_relay_loses_nothing(stage: Stage) -> None:
     postgresql=NO_RELAY,
 )
 def test_a_killed_relay_repeats_one_batch(stage: Stage) -> None:
-    steps = Steps(stage)
+    steps = steps_of(stage)
     stage.call("declare")
     stage.call("upload", videos=VIDEOS)
     if stage.key in WITH_A_RELAY:
@@ -226,7 +184,7 @@ def test_a_killed_relay_repeats_one_batch(stage: Stage) -> None:
     postgresql=NO_RELAY,
 )
 def test_relays_do_not_overtake_each_other(stage: Stage) -> None:
-    steps = Steps(stage)
+    steps = steps_of(stage)
     stage.call("declare")
     stage.call("upload", videos=VIDEOS)
     receiver = stage.spawn("receive")
@@ -256,12 +214,8 @@ IDS = {
 def test_a_message_without_an_id_is_handed_over_all_the_same(
     key: str, server: Server | None, addresses: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    code = (SNIPPETS / "patterns" / "transactional_outbox" / f"on_{key}.py").read_text()
-    assert code.count(IDS[key]) == 1
-    snippet = tmp_path / "without_ids.py"
-    snippet.write_text(code.replace(IDS[key], ""))
-    shutil.copy(SNIPPETS / "minibroker.py", tmp_path)
-    with Stage(key, snippet, server, addresses=addresses(code)) as stage:
+    with Stage.of(TOPIC, key, server, tmp_path, addresses=addresses) as stage:
+        stage.replace(IDS[key], "")
         stage.call("declare")
         stage.call("upload", videos=VIDEOS[:2])
         stage.spawn("relay")
@@ -274,11 +228,8 @@ def test_a_message_without_an_id_is_handed_over_all_the_same(
 def test_an_upload_that_commits_late_is_not_skipped(
     server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    code = (SNIPPETS / "patterns" / "transactional_outbox" / "on_nats.py").read_text()
-    snippet = tmp_path / "on_nats.py"
-    snippet.write_text(code)
-    with Stage("nats", snippet, server, addresses=addresses(code)) as stage:
-        steps = Steps(stage)
+    with Stage.of(TOPIC, "nats", server, tmp_path, addresses=addresses) as stage:
+        steps = steps_of(stage)
         stage.call("declare")
         steps.stop_at("written", "upload", videos=VIDEOS[:1])
         stage.call("upload", videos=VIDEOS[1:2])

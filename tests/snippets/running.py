@@ -68,3 +68,17 @@ def run(command: list[str], folder: Path, extra: Mapping[str, str]) -> str:
 def run_with_python(snippet: Path, folder: Path, extra: Mapping[str, str]) -> str:
     """Run the snippet in a fresh process of this Python; return what it printed."""
     return run([sys.executable, download(snippet, folder).name], folder, extra)
+
+
+def run_changed(
+    snippet: Path, changes: Mapping[str, str], folder: Path, extra: Mapping[str, str]
+) -> str:
+    """Run a copy with each text, which the snippet has once, changed; return what it printed."""
+    text = snippet.read_text()
+    for line, instead in changes.items():
+        assert text.count(line) == 1, f"{snippet} has {line!r} {text.count(line)} times"
+        text = text.replace(line, instead)
+    copy = folder / "changed" / snippet.name
+    copy.parent.mkdir()
+    copy.write_text(text)
+    return run_with_python(copy, folder, extra)

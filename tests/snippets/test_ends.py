@@ -13,7 +13,13 @@ from tests.brokers import Server
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
 from tests.patterns.stage import Stage
-from tests.snippets.running import SNIPPETS
+
+
+@pytest.mark.broker("rabbitmq")
+def test_rabbitmq_worker_of_partitions_that_nobody_declared(server: Server, tmp_path: Path) -> None:
+    with Stage.of("patterns/partitioned_consumers", "rabbitmq", server, tmp_path) as stage:
+        worker = stage.spawn("work", worker="A")
+        assert stage.happens(lambda: "call declare() first" in worker.error, worker)
 
 
 @pytest.mark.broker("rabbitmq")
@@ -42,9 +48,7 @@ def test_rabbitmq_worker_whose_consumer_was_cancelled(
     tmp_path: Path,
 ) -> None:
     assert isinstance(server, Rabbitmq)
-    snippet = tmp_path / "on_rabbitmq.py"
-    snippet.write_text((SNIPPETS / "patterns" / topic / "on_rabbitmq.py").read_text())
-    with Stage("rabbitmq", snippet, server) as stage:
+    with Stage.of(f"patterns/{topic}", "rabbitmq", server, tmp_path) as stage:
         stage.call(declare[0], **declare[1])
         worker = stage.spawn(work[0], **work[1])
         wait_until(lambda: asyncio.run(consumers(server.address, queue)) > 0, "the consumer")

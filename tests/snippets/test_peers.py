@@ -17,7 +17,7 @@ from tests.brokers.mqtt import Mosquitto
 from tests.brokers.postgresql import Postgresql
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.redis import Redis
-from tests.patterns.stage import SNIPPETS, Stage
+from tests.patterns.stage import Stage
 
 TASKS = ["transcode cat.mp4", "transcode dog.mp4"]
 
@@ -25,9 +25,7 @@ TASKS = ["transcode cat.mp4", "transcode dog.mp4"]
 @pytest.fixture
 def stage(server: Server, tmp_path: Path) -> Iterator[Stage]:
     """The broker's work-queue snippet, as it is."""
-    snippet = tmp_path / server.broker.file_name
-    snippet.write_text((SNIPPETS / "patterns" / "work_queue" / snippet.name).read_text())
-    with Stage(server.key, snippet, server) as stage:
+    with Stage.of("patterns/work_queue", server.key, server, tmp_path) as stage:
         yield stage
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.brokers import Server
 from tests.brokers.mqtt import CONNECT, Mosquitto
 from tests.brokers.server import answers
+from tests.patterns.stage import SnippetError, Stage
 
 pytestmark = pytest.mark.broker(Mosquitto.key)
 
@@ -28,28 +29,21 @@ class OneLine(Mosquitto):
         return answers(self.host, self.port_number)
 
 
-@pytest.fixture
-def one_line(server: Server) -> Iterator[OneLine]:
-    server._ours()
-    own = OneLine(server.source)
-    try:
-        own.start()
-        yield own
-    finally:
-        own.close()
-
-
-def test_with_a_listener_nobody_may_connect_without_a_name(one_line: OneLine) -> None:
-    with socket.create_connection((one_line.host, one_line.port_number), timeout=5) as connection:
+def test_with_a_listener_nobody_may_connect_without_a_name(server: Server) -> None:
+    with (
+        server.another(OneLine) as own,
+        socket.create_connection((own.host, own.port_number), timeout=5) as connection,
+    ):
         connection.sendall(CONNECT)
         answer = connection.recv(64)
     assert answer[0] == CONNACK
     assert answer[3] == NOT_AUTHORISED
 
 
-def test_without_persistence_nothing_is_saved(one_line: OneLine) -> None:
-    one_line.stop()
-    assert not list(one_line.data.rglob("mosquitto.db"))
+def test_without_persistence_nothing_is_saved(server: Server) -> None:
+    with server.another(OneLine) as own:
+        own.stop()
+        assert not list(own.data.rglob("mosquitto.db"))
 
 
 def connect(server: Server, client_id: bytes) -> socket.socket:
@@ -66,3 +60,13 @@ def test_a_second_client_under_one_id_throws_out_the_first(server: Server) -> No
     with connect(server, b"worker") as first, connect(server, b"worker"):
         assert first.recv(64) == bytes([DISCONNECT, 1, TAKEN_OVER])
         assert first.recv(64) == b""
+
+
+def test_a_restart_forgets_what_a_session_shares(server: Server, tmp_path: Path) -> None:
+    with Stage.of("patterns/work_queue", "mqtt", server, tmp_path) as stage:
+        stage.call("declare")
+        stage.call("submit", tasks=["transcode cat.mp4"])
+        server.stop()
+        server.start()
+        with pytest.raises(SnippetError, match="No matching subscribers"):
+            stage.call("submit", tasks=["transcode dog.mp4"])

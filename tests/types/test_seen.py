@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import aio_pika
-import nats
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NothingCameError
-from nats.js import JetStreamContext
 from nats.js.errors import ServiceUnavailableError
 
 from tests.brokers import Server
-
-SECONDS = 20
-
-
-async def comes(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Poll until the condition holds."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def jetstream(
-    server: Server, heard: list[Exception] | None = None
-) -> AsyncIterator[JetStreamContext]:
-    """Connect to a server on which there is one stream, `videos`; `heard` gets its errors."""
-
-    async def hear(error: Exception) -> None:
-        if heard is not None:
-            heard.append(error)
-
-    connection = await nats.connect(server.address, error_cb=hear)
-    async with connection:
-        stream = connection.jetstream()
-        await stream.add_stream(name="videos", subjects=["videos"])
-        yield stream
+from tests.brokers.clients import SECONDS, comes, jetstream
+from tests.brokers.rabbitmq import Rabbitmq
 
 
 @pytest.mark.broker("nats")
@@ -183,6 +153,104 @@ def test_who_acknowledges_on_a_closed_channel_hears_of_it_then(server: Server) -
                 await message.ack()
 
     asyncio.run(proof())
+
+
+@pytest.mark.broker("rabbitmq")
+@pytest.mark.parametrize(("kind", "held"), [("classic", 2100), ("quorum", 2000)])
+def test_a_consumer_without_a_limit_is_given_the_whole_queue_or_2000(
+    kind: str, held: int, server: Server
+) -> None:
+    async def proof() -> int:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue(
+                "transcode", durable=True, arguments={"x-queue-type": kind}
+            )
+            publish = channel.default_exchange.publish
+            await asyncio.gather(
+                *(publish(aio_pika.Message(b"cat.mp4"), queue.name) for _ in range(2100))
+            )
+            given = 0
+
+            async def hold(_: AbstractIncomingMessage) -> None:
+                nonlocal given
+                given += 1
+
+            async def has_all() -> bool:
+                return given == held
+
+            await queue.consume(hold)
+            await comes(has_all)
+            left = await (await connection.channel()).declare_queue("transcode", passive=True)
+            assert left.declaration_result.message_count == 2100 - held
+            return given
+
+    assert asyncio.run(proof()) == held
+
+
+@pytest.mark.broker("rabbitmq")
+def test_an_iterator_waits_on_when_its_queue_is_deleted(server: Server) -> None:
+    async def proof() -> None:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue("transcode", durable=True)
+            cancelled = asyncio.Event()
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(lambda _: cancelled.set())
+            async with queue.iterator() as messages:
+                waiting = asyncio.ensure_future(anext(messages))
+                await (await connection.channel()).queue_delete("transcode")
+                await asyncio.wait_for(cancelled.wait(), SECONDS)
+                done, _ = await asyncio.wait([waiting], timeout=0.5)
+                assert not done
+                waiting.cancel()
+
+    asyncio.run(proof())
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_task_that_takes_too_long_goes_to_another_and_its_worker_hears_of_it_at_the_end(
+    server: Server,
+) -> None:
+    assert isinstance(server, Rabbitmq)
+
+    def look_every(milliseconds: int) -> None:
+        setting = f"application:set_env(rabbit, channel_tick_interval, {milliseconds})."
+        server.control("eval", setting)
+
+    async def proof() -> None:
+        async with (
+            await aio_pika.connect(server.address) as slow,
+            await aio_pika.connect(server.address) as other,
+        ):
+            channel = await slow.channel()
+            reasons: list[str] = []
+            channel.close_callbacks.add(lambda _, reason: reasons.append(str(reason)))
+            await channel.set_qos(prefetch_count=1)
+            queue = await channel.declare_queue(
+                "transcode",
+                durable=True,
+                arguments={"x-queue-type": "quorum", "x-consumer-timeout": 1000},
+            )
+            await channel.default_exchange.publish(aio_pika.Message(b"cat.mp4"), queue.name)
+            taken: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+            await queue.consume(taken.put)
+            first = await asyncio.wait_for(taken.get(), SECONDS)
+            await (await (await other.channel()).get_queue("transcode")).consume(taken.put)
+            second = await asyncio.wait_for(taken.get(), SECONDS)
+            await second.ack()  # in time: it is not allowed longer either
+            assert second.body == first.body
+            assert second.headers["x-delivery-count"] == 1
+            await asyncio.wait_for(asyncio.shield(channel.closed()), SECONDS)
+            assert "PRECONDITION_FAILED - delivery acknowledgement on channel 1" in reasons[0]
+            with pytest.raises(ChannelInvalidStateError):
+                await first.ack()
+
+    look_every(500)
+    try:
+        asyncio.run(proof())
+    finally:
+        look_every(60_000)
 
 
 def test_aiokafka_has_defaults_of_its_own() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import Server
-from tests.snippets.running import SNIPPETS, run_with_python
+from tests.snippets.running import SNIPPETS, run_changed
 
 Printed = list[str]
 Proof = Callable[[Printed], None]
@@ -133,14 +133,8 @@ def test_the_code_shows_it(
     tmp_path: Path,
 ) -> None:
     snippet = SNIPPETS / "use_cases" / folder / f"on_{key}.py"
-    text = snippet.read_text()
-    for line, instead in changes.items():
-        assert text.count(line) == 1, f"{snippet} has {line!r} {text.count(line)} times"
-        text = text.replace(line, instead) if changed else text
-    copy = tmp_path / "copy" / snippet.name
-    copy.parent.mkdir()
-    copy.write_text(text)
-    printed = run_with_python(copy, tmp_path, server.environment_of_clients).splitlines()
+    wanted = changes if changed else {}
+    printed = run_changed(snippet, wanted, tmp_path, server.environment_of_clients).splitlines()
     if changed:
         with pytest.raises(AssertionError):
             proof(printed)

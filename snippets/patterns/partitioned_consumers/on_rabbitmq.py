@@ -44,6 +44,8 @@ async def queues(connection: AbstractConnection) -> list[str]:
         try:  # a passive declaration, which fails if there is no such queue
             await channel.get_queue(name)
         except ChannelNotFoundEntity:  # this closes the channel, too
+            if not found:
+                raise LookupError("no queue: call declare() first") from None
             return found
         found.append(name)
         await channel.close()
@@ -52,8 +54,6 @@ async def queues(connection: AbstractConnection) -> list[str]:
 async def submit(tasks: Sequence[tuple[str, str]]) -> None:
     async with await connect(URL) as connection:
         partitions = len(await queues(connection))
-        if not partitions:
-            raise LookupError("no partitions: call declare() first")
         channel = await connection.channel(
             publisher_confirms=True, on_return_raises=True
         )

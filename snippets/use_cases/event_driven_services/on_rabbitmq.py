@@ -14,9 +14,17 @@ from aio_pika import DeliveryMode, ExchangeType, Message, connect
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
-EVENTS = "premieres"
-# Each service: the event it reacts to, what it does, the event that follows,
-# and the one that follows if it can't. A compensation has no such one.
+EVENTS, DEAD = "premieres", "premieres.dead"
+KEPT: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
+# What has failed 21 times waits for a person. Without these, it is dropped.
+TRIED = KEPT | {
+    "x-delivery-limit": 20,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": DEAD,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+}
+# By service and event: what it does, what it tells, and what if it can't.
 SAGA = {
     "studio": {
         "booked": ("reserve", "reserved", "cancelled"),
@@ -30,13 +38,11 @@ SAGA = {
     "catalogue": {"charged": ("announce", "announced", "refused")},
 }
 UNDONE_BY = {"reserve": "release", "charge": "refund", "announce": ""}
-ENDS = ("announced", "cancelled")
 # One database a service. In production: a file, or a server.
 DATA = {service: sqlite3.connect(":memory:") for service in SAGA}
 CREATE = "CREATE TABLE step (video, action, ok, UNIQUE (video, action))"
 for database in DATA.values():
     database.execute(CREATE)
-
 Step = Callable[[str, str], bool]
 
 
@@ -44,10 +50,9 @@ async def inbox(
     channel: AbstractChannel, name: str, *events: str
 ) -> AbstractQueue:
     await channel.declare_exchange(EVENTS, ExchangeType.TOPIC, durable=True)
+    await channel.declare_queue(DEAD, durable=True, arguments=KEPT)
     queue = await channel.declare_queue(
-        f"{EVENTS}.{name}",
-        durable=True,
-        arguments={"x-queue-type": "quorum"},
+        f"{EVENTS}.{name}", durable=True, arguments=TRIED
     )
     for event in events:
         await queue.bind(EVENTS, event)
@@ -56,12 +61,9 @@ async def inbox(
 
 async def tell(channel: AbstractChannel, event: str, video: str) -> None:
     exchange = await channel.get_exchange(EVENTS)
+    message = Message(video.encode(), delivery_mode=DeliveryMode.PERSISTENT)
     # mandatory: no event of a saga may be without somebody who hears it.
-    await exchange.publish(
-        Message(video.encode(), delivery_mode=DeliveryMode.PERSISTENT),
-        routing_key=event,
-        mandatory=True,
-    )
+    await exchange.publish(message, routing_key=event, mandatory=True)
 
 
 def decide(service: str, video: str, action: str, step: Step) -> bool:
@@ -71,6 +73,8 @@ def decide(service: str, video: str, action: str, step: Step) -> bool:
         if row := db.execute(asked, (video, action)).fetchone():
             return bool(row[0])
         ok = step(video, action)
+        if not ok and action in UNDONE_BY.values():
+            raise RuntimeError(f"in its {action}")  # not decided: comes again
         db.execute("INSERT INTO step VALUES (?, ?, ?)", (video, action, ok))
         return ok
 
@@ -88,7 +92,7 @@ async def serve(service: str, step: Step, crash: set[str]) -> None:
                 ok = decide(service, video, action, step)
                 if f"{action} {video}" in crash:
                     crash.remove(f"{action} {video}")
-                    raise RuntimeError(action)  # done, and nobody told
+                    raise RuntimeError(f"after its {action}")  # nobody told
                 await tell(channel, then if ok else otherwise, video)
                 await message.ack()  # only now: until here it comes again
 
@@ -98,14 +102,13 @@ async def keep_up(service: str, step: Step, crash: set[str]) -> None:
         try:
             await serve(service, step, crash)
         except RuntimeError as error:
-            print(f"{service} dies after its {error}, and starts again")
+            print(f"{service} dies {error}, and starts again")
 
 
 def in_force(video: str) -> list[str]:
     """Return what was done for a video and has not been undone."""
-    asked = "SELECT action FROM step WHERE video = ? AND ok"
-    rows = [row for db in DATA.values() for row in db.execute(asked, [video])]
-    done = {action for (action,) in rows}
+    sql = "SELECT action FROM step WHERE video = ? AND ok"
+    done = {row[0] for db in DATA.values() for row in db.execute(sql, [video])}
     return [a for a in UNDONE_BY if a in done and UNDONE_BY[a] not in done]
 
 
@@ -122,11 +125,8 @@ async def main() -> None:
         channel = await connection.channel(on_return_raises=True)
         for service, reactions in SAGA.items():
             await inbox(channel, service, *reactions)
-        ends = await inbox(channel, "ends", *ENDS)
-        services = [
-            asyncio.create_task(keep_up(service, step, crash))
-            for service in SAGA
-        ]
+        ends = await inbox(channel, "ends", "announced", "cancelled")
+        services = [asyncio.create_task(keep_up(s, step, crash)) for s in SAGA]
         async with ends.iterator() as ended:
             for video in ("cat.mp4", "fox.mp4", "dog.mp4", "owl.mp4"):
                 await tell(channel, "booked", video)

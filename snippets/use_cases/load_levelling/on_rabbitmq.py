@@ -13,7 +13,7 @@ from aio_pika import DeliveryMode, Message, connect
 from aio_pika.exceptions import DeliveryError
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
-QUEUE = "transcode-burst"
+QUEUE, DEAD = "transcode-burst", "transcode-burst.dead"
 WORKERS = 3  # what we pay for, all day
 SECONDS_PER_VIDEO = 60
 PROMISE = 300  # seconds until the last accepted video is begun
@@ -24,12 +24,18 @@ async def declare() -> None:
     async with await connect(URL) as connection:
         channel = await connection.channel()
         await channel.declare_queue(
+            DEAD, durable=True, arguments={"x-queue-type": "quorum"}
+        )
+        await channel.declare_queue(
             QUEUE,
             durable=True,
             arguments={
                 "x-queue-type": "quorum",
                 "x-max-length": ROOM,
                 "x-overflow": "reject-publish",  # default: drops the oldest
+                # What has failed 21 times; without these two, it is gone.
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": DEAD,
             },
         )
 

@@ -13,7 +13,7 @@ from aio_pika import DeliveryMode, Message, connect
 from aio_pika.abc import AbstractChannel
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
-EVENTS, EXPIRED = "premieres", "expired"
+EVENTS, EXPIRED, FAILED = "premieres", "expired", "failed"
 PREFERENCES = {"ana": "phone", "ben": "mail", "eva": "phone", "kim": None}
 # Where the senders remember what they sent. In production: their database.
 SENT = sqlite3.connect(":memory:")
@@ -23,21 +23,22 @@ Audience = Callable[[str], Iterable[str]]
 
 
 async def declare(channel: AbstractChannel) -> None:
-    for name in (EVENTS, "mail", EXPIRED):
+    for name in (EXPIRED, FAILED):
         await channel.declare_queue(
             name, durable=True, arguments={"x-queue-type": "quorum"}
         )
-    await channel.declare_queue(
-        "phone",
-        durable=True,
-        arguments={
-            "x-queue-type": "quorum",
-            # What nobody sent in time can be counted there. Without these
-            # two it would vanish without a trace.
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": EXPIRED,
-        },
-    )
+    for name, dead in (EVENTS, FAILED), ("mail", FAILED), ("phone", EXPIRED):
+        await channel.declare_queue(
+            name,
+            durable=True,
+            arguments={
+                "x-queue-type": "quorum",
+                # What nobody sent in time, or what has failed 21 times, is
+                # there. Without these two it would vanish without a trace.
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": dead,
+            },
+        )
 
 
 async def publish(

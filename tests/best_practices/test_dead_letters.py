@@ -1,0 +1,70 @@
+"""What RabbitMQ does with dead letters whose channel is full or missing: the page's table."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractChannel
+
+from tests.brokers import Server
+from tests.brokers.rabbitmq import Rabbitmq
+from tests.brokers.server import wait_until
+
+LETTERS = 6
+#: By the first queue's strategy and the channel's type: letters in the channel, and still waiting.
+TABLE = {
+    ("at-most-once", "classic"): (1, 0),
+    ("at-most-once", "quorum"): (6, 0),
+    ("at-most-once", "missing"): (0, 0),
+    ("at-least-once", "classic"): (1, 5),
+    ("at-least-once", "quorum"): (2, 4),
+    ("at-least-once", "missing"): (0, 6),
+}
+
+
+async def bury(channel: AbstractChannel, strategy: str, kind: str) -> None:
+    """Reject messages of a queue whose dead letter channel has room for one, or is missing."""
+    name = f"{strategy}-{kind}"
+    if kind != "missing":
+        full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        full["x-queue-type"] = kind
+        await channel.declare_queue(f"{name}.dead", durable=True, arguments=full)
+    queue = await channel.declare_queue(
+        name,
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": f"{name}.dead",
+            "x-dead-letter-strategy": strategy,
+            "x-overflow": "reject-publish",
+        },
+    )
+    for _ in range(LETTERS):
+        await channel.default_exchange.publish(aio_pika.Message(b"owl.mp4"), name)
+        message = await queue.get()
+        await message.reject(requeue=False)
+
+
+@pytest.mark.broker("rabbitmq")
+def test_rabbitmq_dead_letters_for_a_channel_that_is_full_or_missing(server: Server) -> None:
+    assert isinstance(server, Rabbitmq)
+
+    async def reject() -> None:
+        async with await aio_pika.connect(server.address) as connection:
+            for strategy, kind in TABLE:
+                await bury(await connection.channel(), strategy, kind)
+
+    def seen() -> dict[tuple[str, str], tuple[int, int]]:
+        found = {queue["name"]: queue.get("messages") for queue in server.ask("queues")}
+        return {
+            (strategy, kind): (found.get(f"{strategy}-{kind}.dead", 0), found[f"{strategy}-{kind}"])
+            for strategy, kind in TABLE
+        }
+
+    # The dead letters that wait still count as messages of the first queue.
+    asyncio.run(reject())
+    wait_until(lambda: seen() == TABLE, "the table")
