@@ -48,7 +48,7 @@ site: .venv/ready
 check: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy handbook tests
+	$(BIN)/mypy handbook tests docs/labs
 	$(BIN)/python -m tests.snippets.types
 	$(BIN)/rumdl check --quiet .
 	$(BIN)/typos

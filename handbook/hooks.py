@@ -17,6 +17,7 @@ from handbook import accessibility
 from handbook import page as current_page
 from handbook.brokers import BROKERS
 from handbook.evidence import EvidenceError, claims, versions
+from handbook.labs import engine as labs
 from handbook.link_warnings import NameTheLine
 
 _serving = False
@@ -31,7 +32,7 @@ def on_startup(command: str, **_: Any) -> None:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Prepare the build: the home page's numbers, and links whose warnings name a line."""
+    """Prepare the build: labs, the home page's numbers, and links whose warnings name a line."""
     if _serving and _times() != _own_code:
         # Python keeps imported modules: only a new process sees an edit in handbook/.
         # The folder that MkDocs made for this run would stay behind.
@@ -40,6 +41,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     logger = logging.getLogger("mkdocs.structure.pages")
     if not any(isinstance(each, NameTheLine) for each in logger.filters):
         logger.addFilter(NameTheLine(Path(config.docs_dir)))
+    labs.prepare(config)
     config.extra["brokers"] = _brokers(Path(config.docs_dir).parent)
     return config
 
@@ -51,13 +53,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if file.suffix in {".py", ".out"}:
             name = file.relative_to(root).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(file)))
+    labs.publish(files, config)
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, **_: Any) -> None:
-    """Tell the Markdown extensions which page comes next: Python-Markdown gives them its text."""
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Tell the Markdown extensions which page comes next: Python-Markdown gives them its text.
+
+    A lab's text is made here, of the notebook that mkdocs-jupyter ran.
+    """
+    if labs.is_lab(page.file):
+        text = labs.page_text(page, config, files)
+        current_page.begin_made(page.file.src_uri, tuple(text.origins))
+        return "\n".join(text.lines)
     source = page.file.content_string
     current_page.begin(page.file.src_uri, source, markdown)
+    return markdown
 
 
 def on_post_page(output: str, **_: Any) -> str:

@@ -13,14 +13,20 @@ class PageError(BuildError):
 
 @dataclass(frozen=True)
 class Page:
-    """`path` is relative to docs/; `lines_before` counts the lines of its front matter."""
+    """`path` is relative to docs/; `lines_before` counts the lines of its front matter.
+
+    `lines` is for a page whose Markdown was made of another file: the line of that file for each
+    of its own.
+    """
 
     path: str
     lines_before: int = 0
+    lines: tuple[int, ...] = ()
 
     def error(self, index: int, message: str) -> PageError:
         """Return an error for the line at `index` (from 0) of the page's Markdown."""
-        return PageError(f"docs/{self.path}:{self.lines_before + index + 1}: {message}")
+        line = self.lines[index] if index < len(self.lines) else self.lines_before + index + 1
+        return PageError(f"docs/{self.path}:{line}: {message}")
 
 
 # Python-Markdown hands an extension the text of a page and not its name; a hook sets this one.
@@ -34,3 +40,9 @@ def begin(path: str, source: str, markdown: str) -> None:
     before = source[:start].count("\n") if start > 0 else 0
     leading = len(markdown) - len(markdown.lstrip("\n"))
     current = Page(path, before - leading)
+
+
+def begin_made(path: str, lines: tuple[int, ...]) -> None:
+    """Note that a page comes next whose Markdown was made of the file at `path`."""
+    global current
+    current = Page(path, lines=lines)

@@ -34,7 +34,7 @@ def file(project: Project, argument: str) -> str:
     if section:
         code = shown.section(section.strip())
         title = f"{path} · {section.strip()}"
-        return "\n".join([*_fence(code, f'.python title="{title}"'), "", *_facts(project, shown)])
+        return "\n".join([*fence(code, f'.python title="{title}"'), "", *_facts(project, shown)])
     return "\n".join(_whole(project, shown, [], None))
 
 
@@ -43,11 +43,11 @@ def _whole(project: Project, shown: Snippet, marked: list[int], broker: Broker |
     head = f'.python .snippet title="{shown.path}" linenums="1"{lines} data-snippet="{shown.path}"'
     printed = f'.text .output .no-copy title="Output" data-output="{shown.path}"'
     return [
-        *_fence(shown.code, head),
+        *fence(shown.code, head),
         "",
-        *_fence(shown.command(project.site_url), '.text .command linenums="1"'),
+        *fence(shown.command(project.site_url), '.text .command linenums="1"'),
         "",
-        *_fence(shown.output, printed),
+        *fence(shown.output, printed),
         "",
         *_facts(project, shown, broker),
     ]
@@ -88,7 +88,7 @@ def _carrying_lines(project: Project, name: str, broker: Broker, shown: Snippet)
     return sorted(marked)
 
 
-def _fence(text: str, head: str) -> list[str]:
+def fence(text: str, head: str) -> list[str]:
     """Return a fence that is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     marks = "`" * (longest + 1)

@@ -1,0 +1,203 @@
+"""Joins mkdocs-jupyter to the site: it reads, runs and caches; the page is Markdown like any other.
+
+The plugin makes HTML of its own, with 575 KB of styles and without the site's glossary, links and
+highlighting. Here its converter returns the notebook as it ran, which the plugin then caches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import posixpath
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from nbformat import NotebookNode
+
+from handbook.labs.notebook import Lab, LabError, Markdown
+from handbook.page import PageError
+
+PLUGIN = "mkdocs-jupyter"
+CACHE = Path(".cache") / "labs"
+#: A change in one of these runs every lab again.
+WATCHED = (
+    "snippets",
+    "docs/data",
+    "handbook/labs/engine.py",
+    "handbook/labs/figures.py",
+    "handbook/labs/palette.py",
+)
+LIBRARIES = ("ipykernel", "ipython", "jupytext", "matplotlib", "nbclient", "numpy", "simpy")
+#: How long a cell may take, in seconds.
+LIMIT = 120
+log = logging.getLogger("mkdocs.handbook.labs")
+
+
+def prepare(config: MkDocsConfig) -> None:
+    """Have the plugin use our converter, and a cache that knows what the labs import."""
+    if not (plugin := config.plugins.get(PLUGIN)):
+        return
+    from mkdocs_jupyter import convert
+
+    convert.nb2html = run
+    root = Path(config.docs_dir).parent
+    plugin.config["cache_dir"] = str(root / CACHE / digest(root))
+    # It tells of each hit and miss; `run` says what a reader of the log waits for.
+    logging.getLogger("mkdocs.plugins.mkdocs_jupyter").setLevel(logging.WARNING)
+
+
+def digest(root: Path) -> str:
+    """Return a name for everything that a lab's result depends on, besides its own text."""
+    found = hashlib.sha256()
+    for name in WATCHED:
+        path = root / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                found.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+    found.update(repr([sys.version_info[:3], *map(version, LIBRARIES)]).encode())
+    return found.hexdigest()[:16]
+
+
+def is_lab(file: File) -> bool:
+    """Tell whether a file of docs/ is a notebook. Only those are pages made of Python."""
+    return file.src_uri.endswith(".py") and bool(file.is_documentation_page())
+
+
+def publish(files: Files, config: MkDocsConfig) -> None:
+    """Give each lab an address like other pages', and a place for the notebook to download."""
+    for file in [each for each in files if is_lab(each)]:
+        address = file.url.replace("_", "-")
+        file.url = address
+        file.dest_uri = address + "index.html"
+        file.abs_dest_path = str(Path(config.site_dir, address, "index.html"))
+        files.append(File.generated(config, _download(file), content=""))
+
+
+def page_text(page: Page, config: MkDocsConfig, files: Files) -> Markdown:
+    """Return the text of a lab's page, and fill the file that its readers download."""
+    root = Path(config.docs_dir).parent
+    lab = Lab(Path(str(page.file.abs_src_path)), _ran(page, config, files))
+
+    def absolute(link: str) -> str:
+        path, hash_, anchor = link.partition("#")
+        target = files.get_file_from_path(posixpath.normpath(posixpath.join(folder, path)))
+        return urljoin(str(config.site_url), target.url if target else path) + hash_ + anchor
+
+    folder = posixpath.dirname(page.file.src_uri)
+    try:
+        page.meta = lab.meta
+        text = lab.markdown(root)
+        download = files.get_file_from_path(_download(page.file))
+        if download:
+            download.content_string = lab.download(absolute)
+    except LabError as error:
+        raise PageError(f"docs/{page.file.src_uri}:{error.line}: {error}") from None
+    return text
+
+
+def _download(file: File) -> str:
+    return file.src_uri.removesuffix(".py") + ".ipynb"
+
+
+def _ran(page: Page, config: MkDocsConfig, files: Files) -> NotebookNode:
+    """Return the notebook with its outputs, from the plugin: it is run, or comes from its cache."""
+    with _alone(Path(config.docs_dir).parent / CACHE):
+        page.render(config, files)
+    # The plugin replaced this page's method; MkDocs' own renders the Markdown that follows.
+    del page.__dict__["render"]
+    ran: NotebookNode = nbformat.reads(str(page.content), as_version=4)
+    return ran
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time read, run and write: the next one finds what this one made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(nb_path: str, **options: Any) -> str:
+    """Run a notebook, in place of the plugin's conversion to HTML, and return it with its outputs.
+
+    The options are those of the plugin in mkdocs.yml.
+    """
+    import jupytext
+    from mkdocs_jupyter.nbconvert2 import get_nbconvert_app
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
+    from nbconvert.exporters import NotebookExporter
+
+    file = Path(nb_path)
+    name = file.relative_to(Path.cwd()).as_posix() if file.is_relative_to(Path.cwd()) else nb_path
+    log.info("Running %s", name)
+    chosen = {key: options[key] for key in ("execute", "kernel_name", "allow_errors")}
+    app = get_nbconvert_app(**chosen)
+    app.config["ExecutePreprocessor"].update(
+        timeout=LIMIT,
+        record_timing=False,
+        extra_arguments=[
+            "--IPKernelApp.extensions=handbook.labs.figures",
+            "--IPKernelApp.log_level=ERROR",
+            "--HistoryManager.enabled=False",
+        ],
+    )
+    notebook = jupytext.read(file)
+    try:
+        with _environment():
+            text, _ = NotebookExporter(config=app.config).from_notebook_node(notebook)
+    except CellExecutionError as error:
+        line, code = _failed_at(Lab(file, notebook), error.traceback)
+        said = f"{error.ename}: {error.evalue}".removesuffix(": ")
+        raise PageError(f"{name}:{line}: {said}, in: {code}") from None
+    except CellTimeoutError:
+        raise PageError(f"{name}: a cell took longer than {LIMIT} seconds") from None
+    try:
+        Lab(file, nbformat.reads(text, as_version=4)).check()
+    except LabError as error:
+        raise PageError(f"{name}:{error.line}: {error}") from None
+    return str(text)
+
+
+def _failed_at(lab: Lab, traceback: str) -> tuple[int, str]:
+    """Return the line of the lab's file on which a cell failed, and what stands there."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", traceback)
+    _, cell, line = re.findall(r"(Cell|Input) In\[(\d+)\], line (\d+)", plain)[-1]
+    code = [start for start, each in lab.cells if each.cell_type == "code"]
+    number = code[int(cell) - 1] + int(line) - 1
+    return number, lab.file.read_text(encoding="utf-8").splitlines()[number - 1].strip()
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Set what a kernel inherits: it sees the snippets, needs no screen and is repeatable."""
+    root = Path.cwd()
+    before = dict(os.environ)
+    os.environ |= {
+        "IPYTHONDIR": str(root / CACHE / "ipython"),
+        "MPLBACKEND": "svg",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join([str(root), str(root / "snippets")]),
+    }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
