@@ -172,7 +172,7 @@ async def _timed(work: Awaitable[object]) -> float:
 async def run(setting: Setting, server: Server, count: int) -> Round:
     """Publish `count` messages by the clock, after a tenth of them as a warm-up."""
     way, warm_up = WAYS[setting.way], count // 10
-    lanes = WINDOW if way in (in_flight, in_batches) else 1
+    lanes = WINDOW if way is in_flight else 1
     async with setting.open(server, f"cost-{next(_names)}", lanes) as publisher:
         await way(publisher, warm_up)
         start = time.perf_counter()

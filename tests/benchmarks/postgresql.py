@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -28,12 +27,10 @@ async def table(synchronous_commit: str, server: Server, name: str, lanes: int) 
     options = f"-c synchronous_commit={synchronous_commit}"
     body, queue = BODY.decode(), Identifier(name)
     insert = SQL("INSERT INTO {} (body) VALUES (%s)").format(queue)
-    connections = await asyncio.gather(
-        *(
-            AsyncConnection.connect(server.address, autocommit=True, options=options)
-            for _ in range(lanes)
-        )
-    )
+    connections = [
+        await AsyncConnection.connect(server.address, autocommit=True, options=options)
+        for _ in range(lanes)
+    ]
     first = connections[0]
     columns = SQL("(id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL)")
     await first.execute(SQL("CREATE TABLE {} {}").format(queue, columns))
@@ -54,7 +51,8 @@ async def table(synchronous_commit: str, server: Server, name: str, lanes: int) 
         yield Publisher(stored, confirmed, batch)
         await first.execute(SQL("DROP TABLE {}").format(queue))
     finally:
-        await asyncio.gather(*(connection.close() for connection in connections))
+        for connection in connections:
+            await connection.close()
 
 
 synchronous = partial(table, "on")

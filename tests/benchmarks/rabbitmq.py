@@ -58,14 +58,14 @@ TRANSIENT = "classic queue, transient: in memory"
 BENCHMARK = Benchmark(
     "rabbitmq",
     [
-        Setting(QUORUM, ONE_BY_ONE, 200, quorum),
-        Setting(QUORUM, BATCHES, 600, quorum),
-        Setting(QUORUM, IN_FLIGHT, 600, quorum),
-        Setting(QUORUM, NO_CONFIRM, 600, partial(quorum, confirms=False), certain=False),
-        Setting(PERSISTENT, ONE_BY_ONE, 200, persistent),
-        Setting(PERSISTENT, IN_FLIGHT, 600, persistent),
-        Setting(TRANSIENT, ONE_BY_ONE, 200, transient),
-        Setting(TRANSIENT, IN_FLIGHT, 600, transient),
-        Setting(TRANSIENT, NO_CONFIRM, 600, partial(transient, confirms=False), certain=False),
+        Setting(QUORUM, ONE_BY_ONE, 400, quorum),
+        Setting(QUORUM, BATCHES, 2000, quorum),
+        Setting(QUORUM, IN_FLIGHT, 2000, quorum),
+        Setting(QUORUM, NO_CONFIRM, 2000, partial(quorum, confirms=False), certain=False),
+        Setting(PERSISTENT, ONE_BY_ONE, 400, persistent),
+        Setting(PERSISTENT, IN_FLIGHT, 2000, persistent),
+        Setting(TRANSIENT, ONE_BY_ONE, 400, transient),
+        Setting(TRANSIENT, IN_FLIGHT, 2000, transient),
+        Setting(TRANSIENT, NO_CONFIRM, 2000, partial(transient, confirms=False), certain=False),
     ],
 )

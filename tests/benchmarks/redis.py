@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -28,10 +27,16 @@ async def stream(
     appendfsync: str, server: Server, name: str, lanes: int, *, waitaof: bool = False
 ) -> Publishers:
     """Add to a stream; with `waitaof`, ask after each batch whether it is on the disk."""
-    async with Redis.from_url(server.address, retry=None) as redis:
+    async with AsyncExitStack() as stack:
+        # A connection answers in order, so each lane has its own.
+        clients = [
+            await stack.enter_async_context(Redis.from_url(server.address, retry=None))
+            for _ in range(lanes)
+        ]
+        for client in clients:
+            await client.ping()
+        redis = clients[0]
         await redis.config_set("appendfsync", appendfsync)
-        # Connections that are there before the clock starts.
-        await asyncio.gather(*(redis.ping() for _ in range(lanes)))
 
         async def batch(size: int) -> None:
             requests = redis.pipeline(transaction=False)
@@ -42,11 +47,11 @@ async def stream(
             answers = await requests.execute()
             assert not waitaof or answers[-1][0] == 1
 
-        async def confirmed(_: int) -> None:
+        async def confirmed(lane: int) -> None:
             if waitaof:
                 await batch(1)
             else:
-                await redis.xadd(name, {"body": BODY})
+                await clients[lane].xadd(name, {"body": BODY})
 
         async def stored() -> int:
             return int(await redis.xlen(name))

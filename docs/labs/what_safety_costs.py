@@ -1,0 +1,261 @@
+# ---
+# description: Confirms one by one, in batches, in flight and not at all, with and without fsync, measured on six brokers and shown as ratios within each.
+# needs: [../data/what_safety_costs.json]
+# ---
+
+# %% [markdown]
+# # What safety costs
+#
+# After the match everybody uploads. The upload service publishes one task for each video and waits for the broker's
+# [confirm](../patterns/work-queue.md) before it takes the next. It falls behind. One engineer wants to switch off fsync, another wants to stop waiting for confirms.
+# Both would make it faster, and both would lose videos some day. What does each bring, and is there a way that gives up nothing?
+#
+# ## The record
+#
+# The numbers come from real servers, all measured in one run of one program:
+#
+# ```sh
+# make benchmark
+# ```
+#
+# It publishes to an empty queue in each of the settings below, in rounds. Each round goes through a broker's settings in another order, so that a
+# disturbance doesn't hit the same one each time. It checks that the broker holds every message that it confirmed. The code is in
+# [tests/benchmarks](https://github.com/message-brokers/handbook/tree/main/tests/benchmarks), a file for each broker.
+
+# %%
+import json
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+places = [Path("docs/data/what_safety_costs.json"), Path("what_safety_costs.json")]
+record: dict[str, Any] = json.loads(next(one for one in places if one.exists()).read_text())
+machine, brokers = record["machine"], record["brokers"]
+
+print(f"{machine['system']}, {machine['cpus']} CPUs, Python {machine['python']}")
+print(f"{machine['disk']} disk, {machine['file_system']}, {machine['fdatasync_ms']} ms for a sync")
+print(f"{record['message_bytes']} bytes a message, {record['rounds']} rounds")
+
+# %% [markdown]
+# ## Four ways to publish
+#
+# - **One by one**: wait for each confirm before the next message.
+# - **Batches of 50**: publish 50, wait until all are confirmed, then the next 50.
+# - **50 in flight**: publish as long as fewer than 50 confirms are missing. Redis and PostgreSQL answer a connection in order, so there it takes 50 connections.
+# - **No confirm**: hand the message over and go on. The clock stops once the broker has taken in the last one.
+#
+# Each plot is of one broker. 1 is that broker's safest setting, one by one. A mark is the median of the rounds, and half of them lie within its bar.
+# **Don't compare brokers with each other.** A confirm means something else on each, and what you see is also the client, written in Python, on two CPUs
+# that it shares with the server, over loopback, on one disk and without replicas. Such a race has no winner that you could rely on. The ratios *within* a broker answer
+# the question: the client, the disk and the machine are the same on both sides.
+
+
+# %%
+def ratios(key: str, setting: dict[str, Any], what: str = "rate") -> list[float]:
+    """Compare each round of a setting with the same round of the safest one, one by one."""
+    first = brokers[key]["settings"][0]
+    return [one / base for one, base in zip(setting[what], first[what], strict=True)]
+
+
+def times(key: str, kept: str, way: str, what: str = "rate") -> float:
+    """Return the median ratio of the setting whose name begins with `kept`."""
+    (setting,) = (
+        one
+        for one in brokers[key]["settings"]
+        if one["kept"].startswith(kept) and one["way"] == way
+    )
+    return median(ratios(key, setting, what))
+
+
+def draw(key: str) -> None:
+    """Plot a broker's settings: a row for each way, a mark for each thing a confirm can mean."""
+    settings = brokers[key]["settings"]
+    ways = list(dict.fromkeys(one["way"] for one in settings))
+    kinds = list(dict.fromkeys(one["kept"] for one in settings))
+    fig, ax = plt.subplots(figsize=(5.3, 1.2 + 0.5 * len(ways) + 0.27 * len(kinds)))
+    for number, kept in enumerate(kinds):
+        same = [one for one in settings if one["kept"] == kept]
+        rows = [ways.index(one["way"]) + 0.17 * (number - len(kinds) / 2 + 0.5) for one in same]
+        low, middle, high = zip(*(quantiles(ratios(key, one), n=4) for one in same), strict=True)
+        ax.plot(middle, rows, "os^Dv"[number], color=f"C{number}", label=kept)
+        ax.hlines(rows, low, high, color=f"C{number}")
+    ax.axvline(1, color="0.5", linestyle=":")
+    ax.set(xscale="log", title=f"{brokers[key]['server']}, {brokers[key]['client']}")
+    ax.set_yticks(range(len(ways)), ways)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("rate ÷ that of the safest, one by one")
+    fig.legend(loc="outside lower center")
+    said = [f"{one['kept']}, {one['way']}: {median(ratios(key, one)):.2g}" for one in settings]
+    fig.set_label("Rate, as a multiple of the safest, one by one. " + "; ".join(said) + ".")
+
+
+# %% [markdown]
+# ### RabbitMQ
+#
+# A quorum queue confirms when a majority of its replicas has written the message and fsynced it. A classic queue never fsyncs before it confirms, not even a persistent message.
+# For a transient one it doesn't wait for the write either.[^rabbit]
+
+# %%
+draw("rabbitmq")
+shared = times("rabbitmq", "quorum", "batches of 50")
+assert shared > 2
+assert times("rabbitmq", "quorum", "no confirm") < 3 * shared
+
+# %% [markdown]
+# ### Kafka
+#
+# `acks` says who has the record when the producer gets its answer: all in-sync replicas, the leader, or nobody.[^acks] Here there is one server, so `all` and `1` wait for the same one; on a cluster `all` also
+# waits for the network. None of them waits for the disk. `flush.messages=1` does, and Kafka's makers advise against it and for replicas.[^flush]
+
+# %%
+draw("kafka")
+assert times("kafka", "acks=all, flush", "batches of 50") > 3
+assert times("kafka", "acks=all:", "50 in flight") > 2 * times("kafka", "acks=1", "one by one")
+
+# %% [markdown]
+# ### NATS
+#
+# By default JetStream fsyncs every two minutes, and confirms before. With `sync_interval: always` it fsyncs each message before it confirms it.[^nats]
+# Each message pays for itself here: 50 in flight wait for 50 fsyncs, one after the other.
+
+# %%
+draw("nats")
+assert times("nats", "file, sync_interval always", "50 in flight") > 1.1
+assert times("nats", "file, sync_interval 2m", "50 in flight") > 4
+assert times("nats", "file, sync_interval always", "50 in flight") < times(
+    "nats", "file, sync_interval 2m", "one by one"
+)
+
+# %% [markdown]
+# ### Redis
+#
+# `appendfsync always` fsyncs before it answers, `everysec` once a second, `no` leaves it to the operating system.[^redis] `WAITAOF` waits for the next fsync, whenever that comes.[^waitaof]
+# One by one, with `everysec`, that is about one message a second: far slower than `always`, for the same promise. It pays only after a large batch.
+
+# %%
+draw("redis")
+assert times("redis", "appendfsync always", "batches of 50") > 3
+assert times("redis", "appendfsync everysec, WAITAOF", "one by one") < 0.01
+
+# %% [markdown]
+# ### MQTT (Mosquitto)
+#
+# Here no confirm means the disk. Mosquitto 2.0 keeps sessions in memory and saves them every 30 minutes. With `autosave_on_changes` and
+# an interval of 1 it writes *all* of them after each change,[^mosquitto] and the confirm goes out before that.[^loop] So this is the slowest setting, and it gets slower as the queue grows.
+#
+# Batches are *slower* than one by one. That is not safety's price: Nagle's algorithm holds the last small packet back until the one before it is acknowledged, which
+# takes about 40&nbsp;ms. `set_tcp_nodelay true` switches it off.[^nodelay]
+
+# %%
+draw("mqtt")
+assert times("mqtt", "QoS 2: ", "batches of 50") < 0.7
+assert times("mqtt", "QoS 2, set_tcp_nodelay", "batches of 50") > 1.3
+assert times("mqtt", "QoS 1: ", "one by one") > 1.3
+assert times("mqtt", "QoS 1, saved", "one by one") < 0.7
+
+# %% [markdown]
+# ### PostgreSQL
+#
+# With `synchronous_commit off`, a commit returns before its record is fsynced. A crash loses the last moments, and breaks nothing.[^postgresql] Fifty rows in one
+# commit share one fsync. Fifty connections share some: who comes while an fsync is under way takes part in the next.[^group]
+
+# %%
+draw("postgresql")
+assert times("postgresql", "synchronous_commit on", "batches of 50") > 3
+assert times("postgresql", "synchronous_commit off", "one by one") > 1.5
+
+# %% [markdown]
+# ## Share the wait before you drop the promise
+#
+# Each broker at its safest: what sharing the wait brings, against what a weaker promise brings to a program that goes on one by one.
+
+# %%
+SAFEST = {key: one["settings"][0]["kept"] for key, one in brokers.items()}
+WEAKER = {
+    "rabbitmq": "classic queue, transient",
+    "kafka": "acks=1",
+    "nats": "file, sync_interval 2m",
+    "redis": "appendfsync everysec: ",
+    "mqtt": "QoS 1: ",
+    "postgresql": "synchronous_commit off",
+}
+share = {
+    key: max(times(key, SAFEST[key], way) for way in ("batches of 50", "50 in flight"))
+    for key in brokers
+}
+weaken = {key: times(key, WEAKER[key], "one by one") for key in brokers}
+print(f"{'':12}{'share':>8}{'weaken':>8}")
+for key in brokers:
+    print(f"{key:12}{share[key]:8.1f}{weaken[key]:8.1f}")
+
+assert all(gain > 1.1 for gain in share.values())
+assert all(share[key] > weaken[key] for key in ("rabbitmq", "kafka", "redis", "postgresql"))
+assert share["nats"] < weaken["nats"]
+
+# %% [markdown]
+# On RabbitMQ, Kafka, Redis and PostgreSQL, sharing brings more than a weaker promise, and every message keeps the strong one. It works where the server
+# puts many messages under one fsync. NATS is the exception: with `sync_interval: always` it fsyncs message by message, so there only the weaker promise, or several streams on several disks, go much faster.
+# For NATS, put replicas into different zones, and keep `always` for what a power cut must not take.
+#
+# ## What it costs in time
+#
+# The wait of a single message gets longer: the broker is busy with the other 49.
+
+# %%
+print(f"{'50 in flight':14}{'rate':>8}{'p50':>8}{'p99':>8}{'rate x p50':>13}")
+for key, kept in SAFEST.items():
+    first = brokers[key]["settings"]
+    (flight,) = (one for one in first if one["kept"] == kept and one["way"] == "50 in flight")
+    within = median(rate * wait / 1000 for rate, wait in zip(flight["rate"], flight["p50_ms"]))
+    rate, p50, p99 = (times(key, kept, "50 in flight", what) for what in ("rate", "p50_ms", "p99_ms"))
+    print(f"{key:14}{rate:8.1f}{p50:8.1f}{p99:8.1f}{within:13.0f}")
+    assert p50 > 2
+    assert 30 < within < 60
+
+# %% [markdown]
+# The columns are multiples of one by one. The last is messages a second times seconds: it comes to about 50, the window, because that is
+# [Little's law](how_long_is_the_line.py). So a larger window raises the rate only until the server is busy. After that it adds waiting and nothing else. Begin with 50, double it while the
+# rate still rises, and stop.
+#
+# ## Your disk
+#
+# A sync took less than a millisecond on this disk, which is a virtual one: what it sits on may hold a cache of its own. Measure yours with `pg_test_fsync`. The arithmetic is simple.
+
+
+# %%
+def at_most(sync_ms: float, together: int = 1) -> int:
+    """Return how many messages a second can have been fsynced before their confirm."""
+    return round(together * 1000 / sync_ms)
+
+
+for sync_ms in (0.1, 1, 5):
+    print(f"{sync_ms:3} ms: {at_most(sync_ms):6} one by one, {at_most(sync_ms, 50):7} in batches of 50")
+assert at_most(5) == 200
+
+# %% [markdown]
+# With 5&nbsp;ms, no broker confirms more than 200 safe messages a second to a program that waits for each. The slower the disk, the more there is to gain by sharing.
+#
+# ## What to do
+#
+# 1. **Keep the confirms. Don't wait for them one by one.** Publish in batches where you have many messages in your hands, else with a window. A message is safe when *its* confirm is there, not when you have sent it:
+#    remember those in flight, publish them again after a lost connection, and have [receivers that tolerate duplicates](../best-practices/idempotent-consumers.md).
+# 2. **Measure before you weaken anything.** `make benchmark ONLY=redis` shows your machine's ratios in a minute. If the rate is above your peak, you are done.
+# 3. **Then weaken what can be repeated, not everything.** `synchronous_commit` can differ by transaction, the type of queue by queue, `acks` by producer. A thumbnail can be made again, an uploaded video can't.
+# 4. **Replicas come first.** A disk that fails takes fsynced messages, too. What a confirm means on each broker is on [work queue](../patterns/work-queue.md), the rest of the sizing on [capacity](../best-practices/capacity.md).
+#
+# **When not to bother**: an upload takes seconds, and one confirm a millisecond. A service that publishes one message for each request of a user waits for it one by one and should.
+#
+# [^rabbit]: M. Kuratczyk, [*How Are The Messages Stored?*](https://www.rabbitmq.com/blog/2025/01/17/how-are-the-messages-stored), RabbitMQ blog, 2025-01-17, for RabbitMQ 4.0. [References](../references.md#kuratczyk-2025).
+# [^acks]: Kafka 4.3, [Producer configs](https://kafka.apache.org/43/configuration/producer-configs/), `acks`. [References](../references.md#kafka-docs).
+# [^flush]: Kafka 4.3, [Topic configs](https://kafka.apache.org/43/configuration/topic-configs/), `flush.messages`: "we recommend you not set this and use replication for durability". [References](../references.md#kafka-docs).
+# [^nats]: NATS, [JetStream](https://docs.nats.io/nats-concepts/jetstream), *Syncing data to disk*. [References](../references.md#nats-docs).
+# [^redis]: Redis, [Persistence](https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/), and the comments in the `redis.conf` of 8.0.2. [References](../references.md#redis-docs).
+# [^waitaof]: Redis, [`WAITAOF`](https://redis.io/docs/latest/commands/waitaof/). [References](../references.md#redis-docs).
+# [^mosquitto]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `autosave_interval`, `autosave_on_changes`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
+# [^loop]: In Mosquitto's [`loop.c`](https://github.com/eclipse-mosquitto/mosquitto/blob/v2.0.21/src/loop.c), the save comes after the packets of all clients have been handled. [References](../references.md#mosquitto-changes).
+# [^nodelay]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `set_tcp_nodelay`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
+# [^postgresql]: PostgreSQL 17, [Asynchronous commit](https://www.postgresql.org/docs/17/wal-async-commit.html). [References](../references.md#postgresql-docs).
+# [^group]: PostgreSQL 17, [WAL configuration](https://www.postgresql.org/docs/17/wal-configuration.html), on `commit_delay`. [References](../references.md#postgresql-docs).
