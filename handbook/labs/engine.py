@@ -143,6 +143,7 @@ def run(nb_path: str, **options: Any) -> str:
     from mkdocs_jupyter.nbconvert2 import get_nbconvert_app
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
     from nbconvert.exporters import NotebookExporter
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
     file = Path(nb_path)
     name = file.relative_to(Path.cwd()).as_posix() if file.is_relative_to(Path.cwd()) else nb_path
@@ -158,10 +159,12 @@ def run(nb_path: str, **options: Any) -> str:
             "--HistoryManager.enabled=False",
         ],
     )
+    # What one cell prints comes in pieces; where they are cut depends on the machine.
+    exporter = NotebookExporter(config=app.config, preprocessors=[CoalesceStreamsPreprocessor])
     notebook = jupytext.read(file)
     try:
         with _environment():
-            text, _ = NotebookExporter(config=app.config).from_notebook_node(notebook)
+            text, _ = exporter.from_notebook_node(notebook)
     except CellExecutionError as error:
         line, code = _failed_at(Lab(file, notebook), error.traceback)
         said = f"{error.ename}: {error.evalue}".removesuffix(": ")
@@ -178,7 +181,7 @@ def run(nb_path: str, **options: Any) -> str:
 def _failed_at(lab: Lab, traceback: str) -> tuple[int, str]:
     """Return the line of the lab's file on which a cell failed, and what stands there."""
     plain = re.sub(r"\x1b\[[\d;]*m", "", traceback)
-    _, cell, line = re.findall(r"(Cell|Input) In\[(\d+)\], line (\d+)", plain)[-1]
+    cell, line = re.findall(r"(?:Cell|Input) In ?\[(\d+)\], line (\d+)", plain)[-1]
     code = [start for start, each in lab.cells if each.cell_type == "code"]
     number = code[int(cell) - 1] + int(line) - 1
     return number, lab.file.read_text(encoding="utf-8").splitlines()[number - 1].strip()
