@@ -83,7 +83,7 @@ NOBODY = "acks=0: nothing is answered"
 BENCHMARK = Benchmark(
     "kafka",
     [
-        Setting(FLUSHED, ONE_BY_ONE, 100, flushed),
+        Setting(FLUSHED, ONE_BY_ONE, 200, flushed),
         Setting(FLUSHED, BATCHES, 600, flushed),
         Setting(FLUSHED, IN_FLIGHT, 600, flushed),
         Setting(EVERY_REPLICA, ONE_BY_ONE, 200, every_replica),

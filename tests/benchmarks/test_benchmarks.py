@@ -22,7 +22,7 @@ from tests.benchmarks.measure import (
     described,
     run,
 )
-from tests.brokers import NotFoundError, Server
+from tests.brokers import NotFoundError, NotOursError, Server
 from tests.conftest import REQUIRED
 from tests.records import clients
 
@@ -42,7 +42,7 @@ def running(key: str, request: pytest.FixtureRequest) -> Iterator[dict[str, Serv
             name = f"{usual.version()} ({usual.source.name})"
             request.node.user_properties.append(("server", name))
             yield servers
-    except NotFoundError as error:
+    except (NotFoundError, NotOursError) as error:
         if REQUIRED:
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
