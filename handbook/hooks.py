@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -55,6 +56,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.append(File.generated(config, name, abs_src_path=str(file)))
     labs.publish(files, config)
     return files
+
+
+@event_priority(100)
+def on_pre_page(page: Page, config: MkDocsConfig, **_: Any) -> None:
+    """Come before mkdocs-jupyter, which looks into its cache now."""
+    labs.choose_cache(page, config)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

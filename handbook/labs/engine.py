@@ -11,10 +11,10 @@ import logging
 import os
 import posixpath
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -25,48 +25,44 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbformat import NotebookNode
 
+from handbook.labs.depends import digest
 from handbook.labs.notebook import Lab, LabError, Markdown
 from handbook.page import PageError
 
 PLUGIN = "mkdocs-jupyter"
 CACHE = Path(".cache") / "labs"
-#: A change in one of these runs every lab again.
-WATCHED = (
-    "snippets",
-    "docs/data",
-    "handbook/labs/engine.py",
-    "handbook/labs/figures.py",
-    "handbook/labs/palette.py",
-)
-LIBRARIES = ("ipykernel", "ipython", "jupytext", "matplotlib", "nbclient", "numpy", "simpy")
 #: How long a cell may take, in seconds.
 LIMIT = 120
 log = logging.getLogger("mkdocs.handbook.labs")
 
 
 def prepare(config: MkDocsConfig) -> None:
-    """Have the plugin use our converter, and a cache that knows what the labs import."""
-    if not (plugin := config.plugins.get(PLUGIN)):
+    """Have the plugin use our converter."""
+    if PLUGIN not in config.plugins:
         return
     from mkdocs_jupyter import convert
 
     convert.nb2html = run
-    root = Path(config.docs_dir).parent
-    plugin.config["cache_dir"] = str(root / CACHE / digest(root))
     # It tells of each hit and miss; `run` says what a reader of the log waits for.
     logging.getLogger("mkdocs.plugins.mkdocs_jupyter").setLevel(logging.WARNING)
 
 
-def digest(root: Path) -> str:
-    """Return a name for everything that a lab's result depends on, besides its own text."""
-    found = hashlib.sha256()
-    for name in WATCHED:
-        path = root / name
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and "__pycache__" not in file.parts:
-                found.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
-    found.update(repr([sys.version_info[:3], *map(version, LIBRARIES)]).encode())
-    return found.hexdigest()[:16]
+def choose_cache(page: Page, config: MkDocsConfig) -> None:
+    """Point the plugin, before it looks at a page, to a cache that knows what the lab imports."""
+    if is_lab(page.file):
+        folder = _cache(Path(str(page.file.abs_src_path)))
+        config.plugins[PLUGIN].config["cache_dir"] = str(folder)
+        for old in folder.parent.glob("*"):
+            if old != folder:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _cache(file: Path) -> Path:
+    """Return the folder for what a lab gives, as long as nothing that it uses changes."""
+    import jupytext
+
+    root = Path.cwd()
+    return root / CACHE / file.stem / digest(root, Lab(file, jupytext.read(file)))
 
 
 def is_lab(file: File) -> bool:
@@ -135,18 +131,38 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def run(nb_path: str, **options: Any) -> str:
-    """Run a notebook, in place of the plugin's conversion to HTML, and return it with its outputs.
+    """Return a notebook with its outputs, in place of the plugin's conversion to HTML.
 
-    The options are those of the plugin in mkdocs.yml.
+    The plugin asks for it when the file has changed. If only its prose has, nothing runs.
     """
     import jupytext
+
+    file = Path(nb_path)
+    lab = Lab(file, jupytext.read(file))
+    kept = _cache(file) / f"{hashlib.sha256(lab.code.encode()).hexdigest()}.ipynb"
+    if kept.is_file():
+        ran = nbformat.read(kept, as_version=4)
+        code = (cell for cell in ran.cells if cell.cell_type == "code")
+        for _, cell in lab.cells:
+            if cell.cell_type == "code":
+                before = next(code)
+                cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        return str(nbformat.writes(lab.notebook))
+    text = _execute(lab, options)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(text, encoding="utf-8")
+    return text
+
+
+def _execute(lab: Lab, options: dict[str, Any]) -> str:
+    """Run a lab, with the options that the plugin has in mkdocs.yml."""
     from mkdocs_jupyter.nbconvert2 import get_nbconvert_app
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
     from nbconvert.exporters import NotebookExporter
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-    file = Path(nb_path)
-    name = file.relative_to(Path.cwd()).as_posix() if file.is_relative_to(Path.cwd()) else nb_path
+    here = Path.cwd()
+    name = lab.file.relative_to(here) if lab.file.is_relative_to(here) else lab.file
     log.info("Running %s", name)
     chosen = {key: options[key] for key in ("execute", "kernel_name", "allow_errors")}
     app = get_nbconvert_app(**chosen)
@@ -161,18 +177,16 @@ def run(nb_path: str, **options: Any) -> str:
     )
     # What one cell prints comes in pieces; where they are cut depends on the machine.
     exporter = NotebookExporter(config=app.config, preprocessors=[CoalesceStreamsPreprocessor])
-    notebook = jupytext.read(file)
     try:
         with _environment():
-            text, _ = exporter.from_notebook_node(notebook)
+            text, _ = exporter.from_notebook_node(lab.notebook)
+        Lab(lab.file, nbformat.reads(text, as_version=4)).check()
     except CellExecutionError as error:
-        line, code = _failed_at(Lab(file, notebook), error.traceback)
+        line, code = _failed_at(lab, error.traceback)
         said = f"{error.ename}: {error.evalue}".removesuffix(": ")
         raise PageError(f"{name}:{line}: {said}, in: {code}") from None
     except CellTimeoutError:
         raise PageError(f"{name}: a cell took longer than {LIMIT} seconds") from None
-    try:
-        Lab(file, nbformat.reads(text, as_version=4)).check()
     except LabError as error:
         raise PageError(f"{name}:{error.line}: {error}") from None
     return str(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import posixpath
 import re
 import sys
@@ -16,6 +15,7 @@ import yaml
 from nbformat import NotebookNode
 
 from handbook.directives.code import fence
+from handbook.labs.depends import imported
 from handbook.labs.plot import PlotError, inline
 from handbook.snippet import FOLDER
 
@@ -69,14 +69,21 @@ class Lab:
         cells = [cell for cell in self.notebook.cells if cell.cell_type != "raw"]
         yield from zip(starts, cells, strict=True)
 
+    @property
+    def code(self) -> str:
+        """What runs, without the prose."""
+        return "\n\n".join(cell.source for _, cell in self.cells if cell.cell_type == "code")
+
     def check(self) -> None:
-        """Refuse outputs that a reader should not see: errors beside the code, and warnings."""
+        """Refuse what a page can't show, and what a reader should not see: errors and warnings."""
         for line, cell in self.cells:
             for output in cell.get("outputs", []):
                 if output.output_type == "error":
                     raise LabError(line, f"{output.ename}: {output.evalue}")
                 if output.get("name") == "stderr":
                     raise LabError(line, f"the cell wrote to standard error: {output.text}")
+                if svg := output.get("data", {}).get("image/svg+xml"):
+                    _figure(line, svg, 1)
 
     def markdown(self, root: Path) -> Markdown:
         """Return the page's text: prose, code, what it printed and what it drew."""
@@ -114,13 +121,7 @@ class Lab:
 
     def _imports(self, root: Path) -> tuple[list[str], list[str]]:
         """Return the modules that come from `snippets/`, and those that have to be installed."""
-        source = "\n".join(cell.source for _, cell in self.cells if cell.cell_type == "code")
-        modules: set[str] = set()
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Import):
-                modules |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                modules.add(node.module.partition(".")[0])
+        modules = {name.partition(".")[0] for name in imported(self.code)}
         modules -= sys.stdlib_module_names
         own = {name for name in modules if (root / FOLDER / f"{name}.py").is_file()}
         return sorted(own), sorted(modules - own)

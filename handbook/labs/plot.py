@@ -90,6 +90,8 @@ def _attributes(element: Element, names: dict[str, str]) -> dict[str, str]:
             if value in names:
                 result["id"] = names[value]
         elif key in {"href", "clip-path"}:
+            # The theme's script writes to every `href` that it finds, and a picture's is fixed.
+            key = "xlink:href" if key == "href" else key
             result[key] = _REFERENCE.sub(lambda found: "#" + names[found[1]], value)
         elif key == "transform":
             if not re.fullmatch(r"rotate\(-?0 .*\)", value):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.labs import LABS, prose
 from tests.records import CLAIMS, ROOT, VERSIONS, clients
 from tests.snippets.running import all_snippets, broker_key, name
 
@@ -70,9 +71,10 @@ def test_recorded_clients_are_those_of_the_lock() -> None:
     assert {key: one["client"] for key, one in recorded.items()} == clients()
 
 
-@each
+@pytest.mark.parametrize("page", [*PAGES, *LABS], ids=lambda page: page.stem)
 def test_every_footnote_leads_to_the_references(page: Path) -> None:
-    notes = re.findall(r"^\[\^[\w-]+\]: .+$", page.read_text(), re.MULTILINE)
+    text = prose(page) if page in LABS else page.read_text()
+    notes = re.findall(r"^\[\^[\w-]+\]: .+$", text, re.MULTILINE)
     depth = "../" * (len(page.relative_to(DOCS).parts) - 1)
     assert not [note for note in notes if f"]({depth}references.md#" not in note]
 

@@ -14,6 +14,7 @@ import pytest
 from markdown.extensions.toc import slugify
 
 from handbook.glossary import COMMON, SOURCE, GlossaryTreeprocessor, Term, terms
+from tests.docs.labs import LABS, prose
 from tests.records import ROOT
 
 DOCS = ROOT / "docs"
@@ -31,7 +32,8 @@ def marked(text: str) -> set[str]:
 
 
 ON_PAGES = set[str]().union(
-    *(marked(page.read_text()) for page in DOCS.rglob("*.md") if page.name != SOURCE)
+    *(marked(page.read_text()) for page in DOCS.rglob("*.md") if page.name != SOURCE),
+    *(marked(prose(lab)) for lab in LABS),
 )
 IN_DEFINITIONS = {term.name: marked(term.definition) for term in TERMS}
 

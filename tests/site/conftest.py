@@ -25,8 +25,8 @@ PAGES = sorted(
     for file in DOCS.rglob("*.md")
 )
 PAGES = ["" if page == "/" else page for page in PAGES]
-#: Labs are pages made of Python.
-LABS = [f"labs/{file.stem.replace('_', '-')}/" for file in sorted(DOCS.glob("labs/*.py"))]
+#: Labs are pages too, made of Python.
+LABS = {f"labs/{file.stem.replace('_', '-')}/": file for file in sorted(DOCS.glob("labs/*.py"))}
 PAGES += LABS
 expect.set_options(timeout=20_000)
 REPOSITORY = "https://repository.invalid/handbook"
