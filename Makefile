@@ -7,7 +7,7 @@ export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve site test check record brokers servers lock clean
+.PHONY: help serve site test check record benchmark brokers servers lock clean
 
 help:
 	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000"
@@ -17,6 +17,7 @@ help:
 	@echo "make brokers  every broker on its default port; Ctrl-C stops them (ONLY=\"redis nats\")"
 	@echo "make servers  fetch the servers, without starting them"
 	@echo "make record   rewrite outputs, pictures and docs/data from a run"
+	@echo "make benchmark  measure what safety costs, five minutes: keep the machine quiet"
 	@echo "make lock     resolve the dependencies anew into requirements.txt"
 	@echo "make clean    remove what set-up put into this folder"
 
@@ -57,6 +58,9 @@ test: node_modules/ready check servers
 
 record: servers
 	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs
+
+benchmark: servers
+	$(BIN)/python -m tests.benchmarks $(ONLY)
 
 brokers: servers
 	@exec $(BIN)/python -m tests.brokers.run $(ONLY)
