@@ -29,6 +29,7 @@ chance = random.Random(7)
 Steps = Generator[simpy.Event]
 
 
+# %%
 def simulate(
     gap: Callable[[float], float], work: Callable[[], float], workers: int, tasks: int = 40_000
 ) -> tuple[list[float], list[int]]:
@@ -136,7 +137,7 @@ assert math.isclose(length, 0.8 * mean[0.8], rel_tol=0.02)
 # Three things make the line, and you can change each of them: how busy the workers are, how much gaps and work *vary*, and how many workers take from the *same* queue. Kingman's
 # approximation[^kingman] has the first two, Sakasegawa's[^sakasegawa] the third:
 #
-# wait ≈ work × (*a*² + *s*²) / 2 × busy^(√(2·workers + 2) − 1) / (workers × (1 − busy))
+# *wait* ≈ *work* × (*a*² + *s*²) / 2 × *busy* <sup>√(2 × *workers* + 2) − 1</sup> / (*workers* × (1 − *busy*))
 #
 # Here *a* and *s* say how much the gaps and the work vary: their standard deviation divided by their mean. 0 is a clock, 1 is pure chance, and both are 1 above. Take them from a day of
 # timestamps with `statistics.pstdev` and `statistics.fmean`.
@@ -186,8 +187,8 @@ for name, (workers, gaps, works, gap, work) in rows.items():
 #
 # - **Work of equal length** halves the wait. Cut films into parts, or give them a queue of their own, so that clips don't wait behind them.
 # - **Films among clips** wait half as long again as pure chance, with the same mean of one minute. A mean without its variation sizes nothing.
-# - **Bundles** are the worst: five at a time make a line that is five to six times as long. Here the formula promises too little. If you can, spread a nightly import over the night.
-# - **Sharing** is the cheapest cure: a task for ten workers on one queue waits a twentieth as long as with ten queues of one worker each. That is what a
+# - **Bundles** are the worst: five at a time make the wait more than five times as long. Here the formula promises too little. If you can, spread a nightly import over the night.
+# - **Sharing** is the strongest cure: a task for ten workers on one queue waits a twentieth as long as with ten queues of one worker each. That is what a
 #   [work queue](../patterns/work-queue.md) gives you, and what [a partition for each consumer](../patterns/partitioned-consumers.md) takes away.
 
 # %%
@@ -232,13 +233,14 @@ for arrivals in (1, 2, 8, 40):
     busy = pools[workers] = arrivals / workers
     measured = statistics.fmean(simulate(at_random(arrivals), varied, workers)[0])
     print(f"{arrivals:8}{workers:16}{busy:9.0%}{wait(busy, workers):9.2f}{measured:12.2f}")
-    assert measured < 0.25
+    assert measured < min(0.25, 1.1 * wait(busy, workers))
 assert math.isclose(pools[3], 1 / 3)
 assert pools[10] == 0.8
 assert round(1 / (1 - pools[43])) == 14
 
 # %% [markdown]
 # The same promise of 15 seconds leaves three workers idle for two thirds of their time, and 43 workers for a fourteenth. *80 percent busy* is a rule for a pool of ten.
+# Where workers have much time to spare, the formula errs on the safe side.
 # So ask how large the pool is before you call a worker idle.
 #
 # ## How long a backlog lasts
@@ -258,16 +260,22 @@ def friday(now: float) -> float:
 
 lines: dict[int, list[int]] = {}
 gone: dict[int, int] = {}
-print("workers   waiting at the end   last waits   drained after")
+print("by the sum (simulated), tasks and minutes")
+print("workers    they wait    the last   drained")
 for workers in (6, 8, 12):
+    waits, line = simulate(friday, varied, workers, tasks=3500)
+    lines[workers] = line
+    gone[workers] = line.index(0, 90) - 90
     left = (20 - workers) * 30
-    print(f"{workers:7}{left:16}{left / workers:15.0f} min{left / (workers - 4):12.0f} min")
-    waits, lines[workers] = simulate(friday, varied, workers, tasks=3500)
-    assert math.isclose(max(lines[workers]), left, rel_tol=0.1)
-    assert math.isclose(max(waits), left / workers, rel_tol=0.15)
-    empty = next(now for now, length in enumerate(lines[workers]) if now > 90 and not length)
-    assert math.isclose(empty - 90, left / (workers - 4), rel_tol=0.2)
-    gone[workers] = empty - 90
+    row = f"{workers:5}"
+    for expected, found in (
+        (left, max(line)),
+        (left / workers, max(waits)),
+        (left / (workers - 4), gone[workers]),
+    ):
+        row += f"{expected:7.0f} ({found:.0f})"
+        assert math.isclose(found, expected, rel_tol=0.2)
+    print(row)
 assert gone[8] < gone[6] / 2
 
 # %%

@@ -13,7 +13,8 @@ import posixpath
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,19 +51,11 @@ def prepare(config: MkDocsConfig) -> None:
 def choose_cache(page: Page, config: MkDocsConfig) -> None:
     """Point the plugin, before it looks at a page, to a cache that knows what the lab imports."""
     if is_lab(page.file):
-        folder = _cache(Path(str(page.file.abs_src_path)))
+        folder = _folder(_read(Path(str(page.file.abs_src_path))))
         config.plugins[PLUGIN].config["cache_dir"] = str(folder)
         for old in folder.parent.glob("*"):
             if old != folder:
                 shutil.rmtree(old, ignore_errors=True)
-
-
-def _cache(file: Path) -> Path:
-    """Return the folder for what a lab gives, as long as nothing that it uses changes."""
-    import jupytext
-
-    root = Path.cwd()
-    return root / CACHE / file.stem / digest(root, Lab(file, jupytext.read(file)))
 
 
 def is_lab(file: File) -> bool:
@@ -78,6 +71,7 @@ def publish(files: Files, config: MkDocsConfig) -> None:
         file.dest_uri = address + "index.html"
         file.abs_dest_path = str(Path(config.site_dir, address, "index.html"))
         files.append(File.generated(config, _download(file), content=""))
+    run_those_that_changed([Path(str(file.abs_src_path)) for file in files if is_lab(file)], config)
 
 
 def page_text(page: Page, config: MkDocsConfig, files: Files) -> Markdown:
@@ -108,7 +102,7 @@ def _download(file: File) -> str:
 
 def _ran(page: Page, config: MkDocsConfig, files: Files) -> NotebookNode:
     """Return the notebook with its outputs, from the plugin: it is run, or comes from its cache."""
-    with _alone(Path(config.docs_dir).parent / CACHE):
+    with _alone():
         page.render(config, files)
     # The plugin replaced this page's method; MkDocs' own renders the Markdown that follows.
     del page.__dict__["render"]
@@ -117,8 +111,9 @@ def _ran(page: Page, config: MkDocsConfig, files: Files) -> NotebookNode:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone() -> Iterator[None]:
     """Let one process at a time read, run and write: the next one finds what this one made."""
+    folder = Path.cwd() / CACHE
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":
         yield
@@ -135,34 +130,69 @@ def run(nb_path: str, **options: Any) -> str:
 
     The plugin asks for it when the file has changed. If only its prose has, nothing runs.
     """
+    lab = _read(Path(nb_path))
+    if not _kept(lab).is_file():
+        _run([lab], options)
+    ran = nbformat.read(_kept(lab), as_version=4)
+    code = (cell for cell in ran.cells if cell.cell_type == "code")
+    for _, cell in lab.cells:
+        if cell.cell_type == "code":
+            before = next(code)
+            cell.outputs, cell.execution_count = before.outputs, before.execution_count
+    return str(nbformat.writes(lab.notebook))
+
+
+def run_those_that_changed(files: list[Path], config: MkDocsConfig) -> None:
+    """Run labs side by side, before the plugin asks for one after the other."""
+    if files:
+        with _alone():
+            labs = [lab for lab in map(_read, files) if not _kept(lab).is_file()]
+            _run(labs, config.plugins[PLUGIN].config)
+
+
+def _read(file: Path) -> Lab:
     import jupytext
 
-    file = Path(nb_path)
     lab = Lab(file, jupytext.read(file))
-    kept = _cache(file) / f"{hashlib.sha256(lab.code.encode()).hexdigest()}.ipynb"
-    if kept.is_file():
-        ran = nbformat.read(kept, as_version=4)
-        code = (cell for cell in ran.cells if cell.cell_type == "code")
-        for _, cell in lab.cells:
-            if cell.cell_type == "code":
-                before = next(code)
-                cell.outputs, cell.execution_count = before.outputs, before.execution_count
-        return str(nbformat.writes(lab.notebook))
-    text = _execute(lab, options)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(text, encoding="utf-8")
-    return text
+    try:
+        lab.check_form()
+    except LabError as error:
+        raise PageError(f"{_name(lab)}:{error.line}: {error}") from None
+    return lab
 
 
-def _execute(lab: Lab, options: dict[str, Any]) -> str:
+def _name(lab: Lab) -> str:
+    """Return what the log calls a lab: its path in the repository."""
+    here = Path.cwd()
+    return str(lab.file.relative_to(here) if lab.file.is_relative_to(here) else lab.file)
+
+
+def _folder(lab: Lab) -> Path:
+    """Return where to keep what a lab gives, as long as nothing that it uses changes."""
+    return Path.cwd() / CACHE / lab.file.stem / digest(Path.cwd(), lab)
+
+
+def _kept(lab: Lab) -> Path:
+    """Return the file that has the outputs of a lab's code."""
+    return _folder(lab) / f"{hashlib.sha256(lab.code.encode()).hexdigest()}.ipynb"
+
+
+def _run(labs: list[Lab], options: Mapping[str, Any]) -> None:
+    """Run labs, each in a process of its own, and keep what they give."""
+    with _environment(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for lab, text in zip(labs, pool.map(lambda lab: _execute(lab, options), labs), strict=True):
+            _kept(lab).parent.mkdir(parents=True, exist_ok=True)
+            _kept(lab).write_text(text, encoding="utf-8")
+
+
+def _execute(lab: Lab, options: Mapping[str, Any]) -> str:
     """Run a lab, with the options that the plugin has in mkdocs.yml."""
     from mkdocs_jupyter.nbconvert2 import get_nbconvert_app
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
     from nbconvert.exporters import NotebookExporter
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-    here = Path.cwd()
-    name = lab.file.relative_to(here) if lab.file.is_relative_to(here) else lab.file
+    name = _name(lab)
     log.info("Running %s", name)
     chosen = {key: options[key] for key in ("execute", "kernel_name", "allow_errors")}
     app = get_nbconvert_app(**chosen)
@@ -178,8 +208,7 @@ def _execute(lab: Lab, options: dict[str, Any]) -> str:
     # What one cell prints comes in pieces; where they are cut depends on the machine.
     exporter = NotebookExporter(config=app.config, preprocessors=[CoalesceStreamsPreprocessor])
     try:
-        with _environment():
-            text, _ = exporter.from_notebook_node(lab.notebook)
+        text, _ = exporter.from_notebook_node(lab.notebook)
         Lab(lab.file, nbformat.reads(text, as_version=4)).check()
     except CellExecutionError as error:
         line, code = _failed_at(lab, error.traceback)

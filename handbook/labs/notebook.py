@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import posixpath
 import re
 import sys
@@ -73,6 +74,18 @@ class Lab:
     def code(self) -> str:
         """What runs, without the prose."""
         return "\n\n".join(cell.source for _, cell in self.cells if cell.cell_type == "code")
+
+    def check_form(self) -> None:
+        """Refuse a lab without a head, or with code that is no Python."""
+        _ = self.meta
+        for line, cell in self.cells:
+            if cell.cell_type == "code":
+                try:
+                    ast.parse(cell.source)
+                except SyntaxError as error:
+                    raise LabError(
+                        line + (error.lineno or 1) - 1, f"SyntaxError: {error.msg}"
+                    ) from None
 
     def check(self) -> None:
         """Refuse what a page can't show, and what a reader should not see: errors and warnings."""

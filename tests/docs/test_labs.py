@@ -50,6 +50,7 @@ def test_chance_has_a_seed(lab: Path) -> None:
 FAULTS = {
     "a failed assert": ("x = 1\nassert x == 2", 1, "AssertionError, in: assert x == 2"),
     "an error in a function": ("def f():\n    return 1 / 0\n\nf()", 1, "ZeroDivisionError"),
+    "no Python": ("x = 1\nx = = 2", 1, "SyntaxError: invalid syntax"),
     "a warning": ("import warnings\nwarnings.warn('odd')", 0, "standard error"),
     "a figure without a text": (
         "import matplotlib.pyplot as plt\nplt.plot([1, 2])",
@@ -77,6 +78,13 @@ def test_a_fault_is_named_with_its_line(
         engine.run(str(lab), execute=True, kernel_name="python3", allow_errors=False)
     assert str(raised.value).startswith(f"{lab}:{LINE + line}: ")
     assert said in str(raised.value)
+
+
+def test_a_lab_has_a_description(tmp_path: Path) -> None:
+    lab = tmp_path / "lab.py"
+    lab.write_text("# %% [markdown]\n# # A lab\n")
+    with pytest.raises(PageError, match=r"lab.py:1: a lab begins with"):
+        engine.run(str(lab))
 
 
 @pytest.fixture
