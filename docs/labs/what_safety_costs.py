@@ -6,8 +6,8 @@
 # %% [markdown]
 # # What safety costs
 #
-# After the match everybody uploads. The upload service publishes one task for each video and waits for the broker's
-# [confirm](../patterns/work-queue.md) before it takes the next. It falls behind. One engineer wants to switch off fsync, another wants to stop waiting for confirms.
+# After the match everybody uploads. A [relay](../patterns/transactional-outbox.md) reads the finished uploads and publishes one task for each. It waits for the broker's
+# [confirm](../patterns/work-queue.md) before it takes the next, and falls behind. One engineer wants to switch off fsync, another wants to stop waiting for confirms.
 # Both would make it faster, and both would lose videos some day. What does each bring, and is there a way that gives up nothing?
 #
 # ## The record
@@ -151,7 +151,7 @@ assert times("redis", "WAITAOF", ONE) < 0.01
 # %% [markdown]
 # ### MQTT (Mosquitto)
 #
-# Here no confirm means the disk. Mosquitto 2.0 keeps sessions in memory and saves them every 30 minutes. With `autosave_on_changes` and
+# Here a confirm never means the disk. Mosquitto 2.0 keeps sessions in memory and saves them every 30 minutes. With `autosave_on_changes` and
 # an interval of 1 it writes *all* of them after each change,[^mosquitto] and the confirm goes out before that.[^loop] So it promises no more than before, and costs more, the longer the queues are.
 #
 # Batches are *slower* than one by one. That is not safety's price: Nagle's algorithm holds the last small packet back until the one before it is
@@ -254,7 +254,7 @@ assert at_most(5) == 200
 # 3. **Then weaken what can be repeated, not everything.** `synchronous_commit` can differ by transaction, the type of queue by queue, `acks` by producer. A thumbnail can be made again, an uploaded video can't.
 # 4. **Keep replicas in any case.** A disk that fails takes fsynced messages, too. What a confirm means on each broker is on [work queue](../patterns/work-queue.md), the rest of the sizing on [capacity](../best-practices/capacity.md).
 #
-# **When not to bother**: an upload takes seconds, and one confirm here took a few milliseconds at most. A service that publishes one message for each request of a user should wait for it, one by one.
+# **When not to bother**: an upload takes seconds, and one confirm at the safest setting took a few milliseconds at most here. A service that publishes one message for each request of a user should wait for it, one by one.
 #
 # [^rabbit]: M. Kuratczyk, [*How Are The Messages Stored?*](https://www.rabbitmq.com/blog/2025/01/17/how-are-the-messages-stored), RabbitMQ blog, 2025-01-17, for RabbitMQ 4.0. [References](../references.md#kuratczyk-2025).
 # [^acks]: Kafka 4.3, [Producer configs](https://kafka.apache.org/43/configuration/producer-configs/), `acks`. [References](../references.md#kafka-docs).
