@@ -31,7 +31,10 @@ Steps = Generator[simpy.Event]
 
 # %%
 def simulate(
-    gap: Callable[[float], float], work: Callable[[], float], workers: int, tasks: int = 40_000
+    gap: Callable[[float], float],
+    work: Callable[[], float],
+    workers: int,
+    tasks: int = 40_000,
 ) -> tuple[list[float], list[int]]:
     """Return each task's wait, and how many tasks wait at each minute."""
     chance.seed(7)

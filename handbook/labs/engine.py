@@ -199,6 +199,8 @@ def _execute(lab: Lab, options: Mapping[str, Any]) -> str:
     app.config["ExecutePreprocessor"].update(
         timeout=LIMIT,
         record_timing=False,
+        # A kernel that ends by itself may complain while it does.
+        shutdown_kernel="immediate",
         extra_arguments=[
             "--IPKernelApp.extensions=handbook.labs.figures",
             "--IPKernelApp.log_level=ERROR",
