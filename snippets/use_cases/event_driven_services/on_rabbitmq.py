@@ -50,9 +50,9 @@ async def inbox(
     channel: AbstractChannel, name: str, *events: str
 ) -> AbstractQueue:
     await channel.declare_exchange(EVENTS, ExchangeType.TOPIC, durable=True)
-    await channel.declare_queue(DEAD, durable=True, arguments=KEPT)
+    await channel.declare_queue(DEAD, durable=True, arguments={**KEPT})
     queue = await channel.declare_queue(
-        f"{EVENTS}.{name}", durable=True, arguments=TRIED
+        f"{EVENTS}.{name}", durable=True, arguments={**TRIED}
     )
     for event in events:
         await queue.bind(EVENTS, event)
