@@ -1,7 +1,7 @@
 # The handbook's commands. Each sets up what it needs, once.
 PYTHON ?= python3
 # How many processes the tests run in; they mostly wait for servers.
-PARALLEL ?= 4
+PARALLEL ?= 6
 # Material's notice of its successor is for us, not for each build.
 export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
