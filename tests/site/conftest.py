@@ -48,20 +48,16 @@ class Site:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring the tests of a page together, so that it is opened once, and part the pages in four.
+    """Bring the tests of a page together, so that it is opened once, and put them at the end.
 
-    What needs no server shares a process of a parallel run by these parts.
+    There, the browser's work disturbs no test of a broker. One process of a parallel run has them
+    all: a browser keeps two processors busy, and two of them are slower than one.
     """
-    ours = [
-        place
-        for place, item in enumerate(items)
-        if item.path.parent == HERE and _page(item) is not None
-    ]
-    by_page = sorted((items[place] for place in ours), key=lambda item: _page(item) or "")
-    for place, item in zip(ours, by_page, strict=True):
-        items[place] = item
-        part = sorted([*PAGES, "404.html"]).index(_page(item) or "") * 4 // len(PAGES)
-        item.add_marker(pytest.mark.xdist_group(f"site {part}"))
+    ours = [item for item in items if item.path.parent == HERE and _page(item) is not None]
+    others = [item for item in items if item not in set(ours)]
+    items[:] = [*others, *sorted(ours, key=lambda item: _page(item) or "")]
+    for item in ours:
+        item.add_marker(pytest.mark.xdist_group("pages"))
 
 
 def _page(item: pytest.Item) -> str | None:
@@ -155,10 +151,10 @@ def visit(browser: Browser, built_site: Site) -> Iterator[Opener]:
     """Return a function that opens a page of the site in a browser that has seen nothing yet."""
     contexts: list[BrowserContext] = []
 
-    def open_page(path: str, scheme: str = "light") -> Visit:
+    def open_page(path: str) -> Visit:
         context = browser.new_context(
             base_url=built_site.address,
-            color_scheme="dark" if scheme == "dark" else "light",
+            color_scheme="light",
             viewport={"width": 1280, "height": 900},
             permissions=["clipboard-read", "clipboard-write"],
             reduced_motion="reduce",

@@ -14,6 +14,8 @@ from tests.site.conftest import PAGES, REPOSITORY, ROOT, Opener, Read, Site
 REACHABLE = """[...document.querySelectorAll('pre > code')].every(
     code => code.scrollWidth <= code.clientWidth || code.tabIndex === 0)"""
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+#: Axe's rules that see colours.
+COLOURS = ["color-contrast", "link-in-text-block"]
 #: The height of a diagram's letters in its source.
 LETTERS = 15
 everywhere = pytest.mark.parametrize("path", [*PAGES, "404.html"], ids=lambda path: path or "home")
@@ -27,26 +29,26 @@ def test_the_site_has_the_pages_of_docs(built_site: Site) -> None:
 
 
 @everywhere
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_keeps_to_itself_fits_and_is_accessible(
-    visit: Opener, built_site: Site, path: str, scheme: str
+    visit: Opener, built_site: Site, path: str
 ) -> None:
     """No request leaves the site, nothing complains, nothing is too wide, axe finds nothing."""
     if not AXE.is_file():
         pytest.fail(
             f"{AXE.relative_to(ROOT)} is missing: run `make test`, which installs it", pytrace=False
         )
-    seen = visit(path, scheme)
-    expect(seen.page.locator("body")).to_have_attribute(
-        "data-md-color-scheme", "slate" if scheme == "dark" else "default"
-    )
+    seen = visit(path)
     seen.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     seen.page.add_script_tag(path=AXE)
-    for width in (1280, 390):
-        seen.page.set_viewport_size({"width": width, "height": 900})
-        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-        seen.page.wait_for_function(REACHABLE)
-        assert violations(seen.page, colours_only=scheme == "dark") == []
+    body = seen.page.locator("body")
+    for dark in (False, True):
+        seen.page.emulate_media(color_scheme="dark" if dark else "light")
+        expect(body).to_have_attribute("data-md-color-scheme", "slate" if dark else "default")
+        for width in (1280, 390):
+            seen.page.set_viewport_size({"width": width, "height": 900})
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+            seen.page.wait_for_function(REACHABLE)
+            assert violations(seen.page, colours_only=dark) == []
     origins = {f"{url.scheme}://{url.netloc}/" for url in map(urlsplit, seen.requests)}
     assert origins == {built_site.address}
     assert seen.complaints == []
@@ -55,7 +57,7 @@ def test_a_page_keeps_to_itself_fits_and_is_accessible(
 
 def violations(page: Page, *, colours_only: bool = False) -> list[str]:
     """Return what axe finds, a line each. Its other rules see no difference between schemes."""
-    options = {"resultTypes": ["violations"]} | ({"runOnly": ["cat.color"]} if colours_only else {})
+    options = {"resultTypes": ["violations"]} | ({"runOnly": COLOURS} if colours_only else {})
     found = page.evaluate("options => axe.run(options)", options)["violations"]
     return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
 
