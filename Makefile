@@ -54,10 +54,10 @@ check: .venv/ready
 	$(BIN)/typos
 
 test: node_modules/ready check servers
-	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 record: servers
-	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadgroup --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs
+	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs
 
 benchmark: servers
 	$(BIN)/python -m tests.benchmarks $(ONLY)

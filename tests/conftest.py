@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-from handbook.brokers import addressed_in, named
+from handbook.brokers import BROKERS, addressed_in, named
 from tests.brokers import NotFoundError, NotOursError, Server, make
 from tests.brokers.server import work_root
 from tests.report import Report
@@ -32,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
         end_with_parent()
     else:  # the process that sees all of a parallel run
         config.pluginmanager.register(Report(config, required=REQUIRED), "handbook-report")
+        if config.pluginmanager.hasplugin("xdist"):
+            config.pluginmanager.register(Parallel(), "handbook-parallel")
     work_root()
     # Ctrl-C and a polite request to end both clean up, also for a suite in the background, whose
     # shell told it to ignore Ctrl-C.
@@ -58,20 +62,47 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each item with its broker, and say which items share a process of a parallel run.
+    """Mark each item with its broker, and put the tests of pages at the end.
 
-    A file's tests of one broker do, and so does everything on a server that was given by its
-    address, of which there is only one.
+    There, the browser's work disturbs no test of a broker. The tests of a page come together, so
+    that it is opened once.
     """
     for item in items:
-        group = item.path.parent.name
         if marker := item.get_closest_marker("broker"):
-            broker = named(marker.args[0])
-            item.user_properties.append(("broker", broker.key))
-            given = broker.variable and broker.variable in os.environ
-            group = broker.key if given else f"{broker.key} {item.path.stem}"
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.user_properties.append(("broker", named(marker.args[0]).key))
+    items.sort(key=lambda item: (_needs_browser(item.nodeid), _page(item)))
+
+
+def _needs_browser(nodeid: str) -> bool:
+    return nodeid.startswith("tests/site/") and "/test_copied.py" not in nodeid
+
+
+def _page(item: pytest.Item) -> str:
+    """Return the page that a test is about, if it is about one."""
+    parameters: dict[str, str] = getattr(getattr(item, "callspec", None), "params", {})
+    return parameters.get("path", "") if _needs_browser(item.nodeid) else ""
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Which tests share a process of a parallel run; each of the others goes to any.
+
+    All that need a browser do: it keeps two processors busy, and two of them are slower than one.
+    Everything does if a server was given by its address, as there is only one of it. (The groups
+    that xdist 3.8 offers for this have no effect on pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        if any(broker.variable in os.environ for broker in BROKERS if broker.variable):
+            return "everything"
+        return "pages" if _needs_browser(nodeid) else nodeid
+
+
+class Parallel:
+    """Hooks of a parallel run, in the process that sees all of it."""
+
+    @staticmethod
+    def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+        return Scheduling(config, log)
 
 
 class Servers:

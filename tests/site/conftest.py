@@ -19,8 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 
 from tests.site import chromium
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 #: The address of each page, from the files that MkDocs makes them of.
 PAGES = sorted(
@@ -45,25 +44,6 @@ class Site:
     @property
     def host(self) -> str:
         return urlsplit(self.address).netloc
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring the tests of a page together, so that it is opened once, and put them at the end.
-
-    There, the browser's work disturbs no test of a broker. One process of a parallel run has them
-    all: a browser keeps two processors busy, and two of them are slower than one.
-    """
-    ours = [item for item in items if item.path.parent == HERE and _page(item) is not None]
-    others = [item for item in items if item not in set(ours)]
-    items[:] = [*others, *sorted(ours, key=lambda item: _page(item) or "")]
-    for item in ours:
-        item.add_marker(pytest.mark.xdist_group("pages"))
-
-
-def _page(item: pytest.Item) -> str | None:
-    """Return the page that a test is about."""
-    parameters: dict[str, str] = getattr(getattr(item, "callspec", None), "params", {})
-    return parameters.get("path")
 
 
 class Quiet(SimpleHTTPRequestHandler):

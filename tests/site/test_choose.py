@@ -90,7 +90,8 @@ def test_without_has_everything_is_in_sight_in_order(page: Page) -> None:
 
 def test_an_answer_is_accessible_and_fits(visit: Opener) -> None:
     """Also on a phone, and in the dark."""
-    page = visit(PAGE, "dark").page
+    page = visit(PAGE).page
+    page.emulate_media(color_scheme="dark")
     page.locator("#choose-4").check()
     page.locator("#choose-4-2").check()
     page.locator("#choose-4-2-1").check()
