@@ -33,6 +33,7 @@ async def declare(partitions: int = 2) -> None:
             # min.insync.replicas=2, or acks="all" may mean the leader alone.
             topic = NewTopic(CHANNEL, partitions, replication_factor=1)
             await admin.create_topics([topic])
+            return
         [found] = await admin.describe_topics([CHANNEL])
         if len(found["partitions"]) < partitions:
             more = {CHANNEL: NewPartitions(total_count=partitions)}
