@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
 
 from tests.brokers import Server
-from tests.snippets.running import SNIPPETS, run, run_with_python
+from tests.snippets.running import SNIPPETS, run, run_changed
 
 
 class Line(NamedTuple):
@@ -88,12 +88,8 @@ LINES = {
 def test_without_its_line_a_run_differs(line: Line, server: Server, tmp_path: Path) -> None:
     snippet = SNIPPETS / "use_cases" / line.snippet
     assert line.prints not in snippet.with_suffix(".out").read_text()
-    text = snippet.read_text()
-    assert text.count(line.text) == 1
-    changed = tmp_path / "changed" / snippet.name
-    changed.parent.mkdir()
-    changed.write_text(text.replace(line.text, line.instead))
-    assert line.prints in run_with_python(changed, tmp_path, server.environment_of_clients)
+    address = server.environment_of_clients
+    assert line.prints in run_changed(snippet, {line.text: line.instead}, tmp_path, address)
 
 
 KILLED = """
