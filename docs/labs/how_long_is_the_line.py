@@ -102,9 +102,10 @@ ax.annotate("simulated", (78, 4.8), ha="right", color="C1")
 ax.set_xlabel("busy, % of the time")
 ax.set_ylabel("mean wait, min")
 fig.set_label(
-    f"The mean wait against the load of one worker: {mean[0.5]:.1f} minutes at 50 percent, "
-    f"{mean[0.8]:.1f} at 80, {mean[0.9]:.1f} at 90 and {mean[0.95]:.1f} at 95. "
-    "The simulated points lie on the formula's curve, which rises ever more steeply."
+    f"The mean wait against the load of one worker: {mean[0.5]:.1f} minutes at 50 "
+    f"percent, {mean[0.8]:.1f} at 80, {mean[0.9]:.1f} at 90 and {mean[0.95]:.1f} at "
+    "95. The simulated points lie on the formula's curve, which rises ever more "
+    "steeply."
 )
 
 # %% [markdown]
@@ -203,15 +204,21 @@ assert 18 < simulated["pure chance"] / simulated["10 workers"] < 22
 
 fig, ax = plt.subplots()
 for style, workers in zip(("-", "--", ":"), (1, 3, 10), strict=True):
-    ax.plot([100 * b for b in curve], [wait(b, workers) for b in curve], style, label=f"{workers}")
+    ax.plot(
+        [100 * b for b in curve],
+        [wait(b, workers) for b in curve],
+        style,
+        label=f"{workers}",
+    )
 ax.set_ylim(0, 10)
 ax.set_xlabel("busy, % of the time")
 ax.set_ylabel("mean wait, min")
 ax.legend(title="workers on one queue")
 fig.set_label(
-    "The mean wait against the load, by the formula, for 1, 3 and 10 workers on one queue. "
-    f"At 90 percent it is {wait(0.9):.1f}, {wait(0.9, 3):.1f} and {wait(0.9, 10):.1f} minutes. "
-    "The more workers share a queue, the later the curve bends upward."
+    "The mean wait against the load, by the formula, for 1, 3 and 10 workers on one "
+    f"queue. At 90 percent it is {wait(0.9):.1f}, {wait(0.9, 3):.1f} and "
+    f"{wait(0.9, 10):.1f} minutes. The more workers share a queue, the later the curve "
+    "bends upward."
 )
 
 # %% [markdown]
@@ -221,8 +228,10 @@ fig.set_label(
 
 
 # %%
-def workers_for(promise: float, arrivals: float, gaps: float = 1, works: float = 1) -> int:
-    """Return how many workers keep the mean wait; both times in units of the mean work."""
+def workers_for(
+    promise: float, arrivals: float, gaps: float = 1, works: float = 1
+) -> int:
+    """Return how many workers keep the mean wait; times in units of the mean work."""
     workers = math.floor(arrivals) + 1
     while wait(arrivals / workers, workers, gaps, works) > promise:
         workers += 1
@@ -235,7 +244,9 @@ for arrivals in (1, 2, 8, 40):
     workers = workers_for(promise=0.25, arrivals=arrivals)
     busy = pools[workers] = arrivals / workers
     measured = statistics.fmean(simulate(at_random(arrivals), varied, workers)[0])
-    print(f"{arrivals:8}{workers:16}{busy:9.0%}{wait(busy, workers):9.2f}{measured:12.2f}")
+    print(
+        f"{arrivals:8}{workers:16}{busy:9.0%}{wait(busy, workers):9.2f}{measured:12.2f}"
+    )
     assert measured < min(0.25, 1.1 * wait(busy, workers))
 assert math.isclose(pools[3], 1 / 3)
 assert pools[10] == 0.8
@@ -290,9 +301,13 @@ ax.set_ylabel("tasks that wait")
 ax.legend()
 fig.set_label(
     "The length of the line through a burst of half an hour. It rises to "
-    + ", ".join(f"{max(line)} tasks with {workers} workers" for workers, line in lines.items())
+    + ", ".join(
+        f"{max(line)} tasks with {workers} workers" for workers, line in lines.items()
+    )
     + ". After the burst it is gone within "
-    + ", ".join(f"{minutes} minutes with {workers}" for workers, minutes in gone.items())
+    + ", ".join(
+        f"{minutes} minutes with {workers}" for workers, minutes in gone.items()
+    )
     + "."
 )
 

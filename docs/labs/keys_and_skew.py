@@ -84,7 +84,9 @@ print("   s  12 partitions       24   bound")
 for s in SKEWS:
     twelve, more = found[s, 12], found[s, 24]
     span = f"({min(twelve):.1f} to {max(twelve):.1f})"
-    print(f"{s:4} {mean(twelve):5.1f} {span:14} {mean(more):5.1f} {1 / zipf(s)[0]:7.1f}")
+    print(
+        f"{s:4} {mean(twelve):5.1f} {span:14} {mean(more):5.1f} {1 / zipf(s)[0]:7.1f}"
+    )
     assert all(max(found[s, size]) < 1.001 / zipf(s)[0] for size in SIZES)
 
 # %%
@@ -95,15 +97,16 @@ for s, style in zip(SKEWS, ("o-", "s--", "^-.", "D:"), strict=True):
     ax.text(110, means[-1], f"s = {s}", va="center")
 ax.loglog((1, 96), (1, 96), base=2, color="0.5", linewidth=1)
 ax.text(14, 22, "as many workers", ha="right")
-ax.set(xlabel="partitions, each with a worker", ylabel="speed-up, at most", xlim=(0.9, 300))
+ax.set(
+    xlabel="partitions, each with a worker", ylabel="speed-up, at most", xlim=(0.9, 300)
+)
 ax.xaxis.set_major_formatter("{x:g}")
 ax.yaxis.set_major_formatter("{x:g}")
 ends = {s: mean(found[s, 96]) for s in SKEWS}
 fig.set_label(
-    f"The speed-up by the number of partitions, for {STUDIOS} keys. With equal keys, 96 "
-    f"partitions bring {ends[0]:.0f}. With Zipf-like keys the curve flattens, and 96 bring "
-    + ", ".join(f"{ends[s]:.1f} with s = {s}" for s in SKEWS[1:])
-    + "."
+    f"The speed-up by the number of partitions, for {STUDIOS} keys. With equal keys, "
+    f"96 partitions bring {ends[0]:.0f}. With Zipf-like keys the curve flattens, and "
+    "96 bring " + ", ".join(f"{ends[s]:.1f} with s = {s}" for s in SKEWS[1:]) + "."
 )
 
 # %% [markdown]
@@ -129,7 +132,9 @@ assert (round(at_12, 1), round(at_24, 1), round(at_24 / at_12, 1)) == (4.9, 5.9,
 # %%
 def thrown(keys: int, partitions: int) -> list[int]:
     """Return how many of some equal keys are in each partition."""
-    numbers = Counter(partition(rng.randbytes(8).hex(), partitions) for _ in range(keys))
+    numbers = Counter(
+        partition(rng.randbytes(8).hex(), partitions) for _ in range(keys)
+    )
     return [numbers[number] for number in range(partitions)]
 
 
@@ -237,16 +242,19 @@ for size, run in runs.items():
 # %%
 fig, ax = plt.subplots()
 others = [sum(waiting) - max(waiting) for waiting in runs[12].waiting]
-lines = {f"hottest of {size}": [max(w) for w in run.waiting] for size, run in runs.items()}
+lines = {
+    f"hottest of {size}": [max(w) for w in run.waiting] for size, run in runs.items()
+}
 lines["the other 11"] = others
 for (label, line), style in zip(lines.items(), ("-", "--", ":"), strict=True):
     ax.plot(line, style)
     ax.text(SECONDS - 1, line[-1] + 12, label, ha="right", va="bottom")
 ax.set(xlabel="time, s", ylabel="waiting tasks")
 fig.set_label(
-    f"Waiting tasks over {SECONDS} s. In the hottest of 12 partitions they grow steadily to "
-    f"{lines['hottest of 12'][-1]}, in the hottest of 24 to {lines['hottest of 24'][-1]}. In the "
-    f"other 11 of the 12 together there are never more than {max(others)}."
+    f"Waiting tasks over {SECONDS} s. In the hottest of 12 partitions they grow "
+    f"steadily to {lines['hottest of 12'][-1]}, in the hottest of 24 to "
+    f"{lines['hottest of 24'][-1]}. In the other 11 of the 12 together there are never "
+    f"more than {max(others)}."
 )
 
 # %% [markdown]
@@ -267,7 +275,9 @@ fig.set_label(
 # %%
 @cache
 def rendezvous(key: str, partitions: int) -> int:
-    return max(range(partitions), key=lambda each: sha256(f"{key} {each}".encode()).digest())
+    return max(
+        range(partitions), key=lambda each: sha256(f"{key} {each}".encode()).digest()
+    )
 
 
 print("keys that move  modulo  rendezvous")
@@ -293,7 +303,9 @@ for n, m in ((12, 13), (12, 16), (12, 18), (12, 24)):
 
 # %%
 def grow(partitions: int, place: Callable[[str, int], int] = partition) -> Place:
-    return lambda task: place(task.studio, 12 if task.published < SECONDS / 2 else partitions)
+    return lambda task: place(
+        task.studio, 12 if task.published < SECONDS / 2 else partitions
+    )
 
 
 def salt(hottest: int) -> Place:
@@ -323,7 +335,9 @@ for way, (place, size) in WAYS.items():
     five = [simulate(place, size, luck) for luck in range(5)]
     waiting[way] = [max(run.waiting[-1]) for run in five]
     early[way] = [run.early for run in five]
-    studio, video = (max(each[unit] for each in early[way]) for unit in ("studio", "video"))
+    studio, video = (
+        max(each[unit] for each in early[way]) for unit in ("studio", "video")
+    )
     print(f"{way:17} {max(waiting[way]):6} {studio:9} {video:6}")
 
 # %%
@@ -339,7 +353,9 @@ assert sum(some) < sum(each["studio"] for each in early["12, then 13"]) / 3
 assert min(waiting["12, then 13, rdv"]) > 200
 assert min(waiting["hottest salted"]) < 20 < 500 < max(waiting["hottest salted"])
 assert sum(end < 25 for end in waiting["ten salted"]) == 4
-assert all(each["video"] > 300 for way in WAYS if "salted" in way for each in early[way])
+assert all(
+    each["video"] > 300 for way in WAYS if "salted" in way for each in early[way]
+)
 assert max(waiting["by video"]) < 25
 assert all(each["video"] == 0 for each in early["by video"])
 assert max(waiting["in turn"]) < 25

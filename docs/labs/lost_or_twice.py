@@ -66,7 +66,9 @@ def acknowledge_after(delivery: Delivery, db: sqlite3.Connection, step: Step) ->
 # transaction.
 
 # %%
-TABLES = "CREATE TABLE views (message TEXT); CREATE TABLE inbox (message TEXT PRIMARY KEY)"
+TABLES = (
+    "CREATE TABLE views (message TEXT); CREATE TABLE inbox (message TEXT PRIMARY KEY)"
+)
 
 
 def count_view(delivery: Delivery, db: sqlite3.Connection) -> None:
@@ -78,7 +80,8 @@ def idempotent(delivery: Delivery, db: sqlite3.Connection, step: Step) -> None:
     step("before both")
     with db:
         new = db.execute(
-            "INSERT INTO inbox VALUES (?) ON CONFLICT DO NOTHING", [delivery.message.headers["id"]]
+            "INSERT INTO inbox VALUES (?) ON CONFLICT DO NOTHING",
+            [delivery.message.headers["id"]],
         )
         step("id written")
         if new.rowcount:
@@ -112,7 +115,11 @@ def effects(worker: Worker, deaths: Sequence[str]) -> list[int]:
         with suppress(CrashError), broker.consume("views") as consumer:
             while not consumer.inbox.empty():
                 delivery = consumer.inbox.get_nowait()
-                worker(delivery, db, partial(die_once, due, int(delivery.message.headers["id"])))
+                worker(
+                    delivery,
+                    db,
+                    partial(die_once, due, int(delivery.message.headers["id"])),
+                )
     counted = dict(db.execute("SELECT message, count(*) FROM views GROUP BY message"))
     return [counted.get(str(number), 0) for number in range(len(deaths))]
 
@@ -160,7 +167,9 @@ rng = random.Random(7)
 def killed(worker: Worker, work: float) -> Counter[int]:
     """Return how many messages were counted 0, 1 and 2 times."""
     parts = (ACKNOWLEDGE, work) if worker is acknowledge_first else (work, ACKNOWLEDGE)
-    return Counter(effects(worker, rng.choices(["before both", "between"], parts, k=KILLS)))
+    return Counter(
+        effects(worker, rng.choices(["before both", "between"], parts, k=KILLS))
+    )
 
 
 WORK = [0.1, 0.3, 1, 3, 10, 30, 100]  # ms
@@ -189,9 +198,10 @@ for shares, style, x, y, label in (
 ax.xaxis.set_major_formatter("{x:g}")
 ax.set(xlabel="work, ms (acknowledgement: 1 ms)", ylabel="kills that do harm, %")
 fig.set_label(
-    f"Of {KILLS} kills at random moments, acknowledge first loses {lost[0]:.0%} of the messages if "
-    f"the work takes {WORK[0]} ms and {lost[-1]:.0%} if it takes {WORK[-1]} ms. Acknowledge after "
-    f"repeats {twice[0]:.0%} and {twice[-1]:.0%}. The idempotent receiver does neither, ever."
+    f"Of {KILLS} kills at random moments, acknowledge first loses {lost[0]:.0%} of the "
+    f"messages if the work takes {WORK[0]} ms and {lost[-1]:.0%} if it takes "
+    f"{WORK[-1]} ms. Acknowledge after repeats {twice[0]:.0%} and {twice[-1]:.0%}. The "
+    "idempotent receiver does neither, ever."
 )
 
 # %% [markdown]
@@ -221,7 +231,9 @@ assert round(365 * 20 * repeated) == 72
 
 # %%
 record = "lost_or_twice.json"  # beside the notebook, or in the handbook's repository
-found = next(path for path in (Path(record), Path("docs/data", record)) if path.exists())
+found = next(
+    path for path in (Path(record), Path("docs/data", record)) if path.exists()
+)
 runs = json.loads(found.read_text())
 WAYS = ["acknowledge first", "acknowledge after", "idempotent receiver"]
 KILLED = ["before both", "between", "after both"]
@@ -236,7 +248,9 @@ for name, run in runs.items():
 for label, row in zip(labels, rows, strict=True):
     one_commit = label.startswith("PostgreSQL")
     assert row == [1, 0, 1, 1, 1 if one_commit else 2, 1, 1, 1, 1], label
-assert all(run["effects"][way]["no crash"] == 1 for run in runs.values() for way in WAYS)
+assert all(
+    run["effects"][way]["no crash"] == 1 for run in runs.values() for way in WAYS
+)
 
 # %%
 MARKS = {0: "oC2", 2: "sC1"}  # lost, and twice
@@ -254,9 +268,10 @@ ax.set_yticks(range(len(labels)), labels)
 ax.set(xlim=(-0.7, columns[-1] + 0.7), ylim=(len(labels) - 0.4, -0.7), xlabel="killed")
 ax.grid(visible=False)
 fig.set_label(
-    "How often each message was counted, for seven runs, three ways and three steps of the kill. "
-    "Killed between the two commits, acknowledge first counts 0 in all runs; acknowledge after "
-    "counts 2, and 1 only where PostgreSQL has one commit for both. All other numbers are 1."
+    "How often each message was counted, for seven runs, three ways and three steps of "
+    "the kill. Killed between the two commits, acknowledge first counts 0 in all runs; "
+    "acknowledge after counts 2, and 1 only where PostgreSQL has one commit for both. "
+    "All other numbers are 1."
 )
 
 # %% [markdown]

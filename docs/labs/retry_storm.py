@@ -42,7 +42,8 @@ from matplotlib.axes import Axes
 
 WORKERS, WORK, TIMEOUT = 10, 0.05, 1.0  # calls at a time; seconds
 CAPACITY = WORKERS / WORK  # calls a second
-SLOW_BEGINS, SLOW_ENDS, SLOWER, END = 20, 30, 10, 90  # seconds, and how many times slower
+SLOW_BEGINS, SLOW_ENDS, END = 20, 30, 90  # seconds
+SLOWER = 10  # times
 USERS, WEB_SERVERS = 140, 20
 Steps = Generator[simpy.Event, Any, bool]  # each `yield` is where time passes
 
@@ -67,7 +68,11 @@ class Service:
         now = self.env.now
         self.calls.append(now)
         begins = max(now, self.free_at[0])
-        if now < self.down_until or begins - now > self.room or self.chance.random() < self.faulty:
+        if (
+            now < self.down_until
+            or begins - now > self.room
+            or self.chance.random() < self.faulty
+        ):
             return False
         work = WORK * (SLOWER if SLOW_BEGINS <= begins < self.slow_until else 1)
         heapq.heapreplace(self.free_at, begins + work)
@@ -176,10 +181,12 @@ class Run:
     served: list[float]
 
     def normal_after(self, users: float = USERS) -> float:
-        """Seconds from the end of the cause until three seconds in a row serve 80% of the users."""
+        """Seconds from the cause's end until three in a row serve 80% of the users."""
         served = Counter(map(int, self.served))
         good = [served[second] > 0.8 * users for second in range(SLOW_ENDS, END)]
-        return next((s for s in range(len(good) - 2) if all(good[s : s + 3])), float("inf"))
+        return next(
+            (s for s in range(len(good) - 2) if all(good[s : s + 3])), float("inf")
+        )
 
 
 def run(policy: Policy, seed: int = 7, users: float = USERS, **of_service: Any) -> Run:
@@ -213,7 +220,9 @@ def rate(times: list[float], begin: int, end: int) -> float:
 
 
 SEEDS = (7, 1, 2)  # the first is shown, and what is said must hold for each
-runs = {name: [run(policy, seed) for seed in SEEDS] for name, policy in POLICIES.items()}
+runs = {
+    name: [run(policy, seed) for seed in SEEDS] for name, policy in POLICIES.items()
+}
 print("           calls calls served normal")
 print("            10 s   end    end  after")
 for name, (shown, *_) in runs.items():
@@ -226,7 +235,9 @@ for r in runs["fixed"] + runs["exponential"] + runs["full jitter"]:
     assert rate(r.served, END - 20, END) == 0
 three = (runs[name] for name in ("no retry", "budget", "breaker"))
 for plain, budget, breaker in zip(*three, strict=True):
-    assert breaker.normal_after() <= 5 < plain.normal_after() < budget.normal_after() < 20
+    assert (
+        breaker.normal_after() <= 5 < plain.normal_after() < budget.normal_after() < 20
+    )
 
 
 # %%
@@ -242,16 +253,18 @@ def draw(what: str, labels: dict[str, tuple[str, float, float]]) -> Axes:
 
 
 ax = draw(
-    "calls", {"full jitter": ("-", 1, 560), "budget": ("--", 25, 270), "breaker": (":", 32, 45)}
+    "calls",
+    {"full jitter": ("-", 1, 560), "budget": ("--", 25, 270), "breaker": (":", 32, 45)},
 )
 ax.axhline(CAPACITY, color="0.5", lw=1)
 ax.annotate("capacity", (1, CAPACITY + 12), color="0.5")
 ax.set(ylabel="calls a second", ylim=(0, 700))
 after = {name: rate(shown.calls, SLOW_ENDS, END) for name, (shown, *_) in runs.items()}
 ax.figure.set_label(
-    f"Calls a second that reach the catalogue. With full jitter it is {after['full jitter']:.0f} "
-    f"once the cause is gone, far above the capacity of {CAPACITY:.0f}, to the end of the run. "
-    f"With a budget it is {after['budget']:.0f}. With a breaker it drops almost to none in the bad "
+    "Calls a second that reach the catalogue. With full jitter it is "
+    f"{after['full jitter']:.0f} once the cause is gone, far above the capacity of "
+    f"{CAPACITY:.0f}, to the end of the run. With a budget it is "
+    f"{after['budget']:.0f}. With a breaker it drops almost to none in the bad "
     f"seconds, and is {after['breaker']:.0f} after them."
 )
 
@@ -268,14 +281,16 @@ ax.figure.set_label(
 
 # %%
 ax = draw(
-    "served", {"full jitter": ("-", 60, 6), "budget": ("--", 44, 40), "breaker": (":", 21, 165)}
+    "served",
+    {"full jitter": ("-", 60, 6), "budget": ("--", 44, 40), "breaker": (":", 21, 165)},
 )
 ax.set(ylabel="users served a second", ylim=(-5, 215))
 normal = {name: shown.normal_after() for name, (shown, *_) in runs.items()}
 ax.figure.set_label(
-    f"Users served a second. All three fall from about {USERS} to almost none in the bad seconds. "
-    f"With a breaker it is normal again {normal['breaker']:.0f} s after the cause is gone, with a "
-    f"budget {normal['budget']:.0f} s after, with full jitter not at all."
+    f"Users served a second. All three fall from about {USERS} to almost none in the "
+    f"bad seconds. With a breaker it is normal again {normal['breaker']:.0f} s after "
+    f"the cause is gone, with a budget {normal['budget']:.0f} s after, with full "
+    "jitter not at all."
 )
 
 # %% [markdown]
@@ -301,11 +316,14 @@ for attempts, line, x in ((4, "o-", 7), (2, "s--", 53)):
     ax.plot(loads, shares, line)
     ax.annotate(f"{attempts} attempts", (x, 50))
 ax.set(xlabel="load before, % of the capacity", ylabel="users served at the end, %")
-assert all(run(Policy(p), users=0.2 * CAPACITY).normal_after(40) < 15 for p in (fixed, exponential))
+assert all(
+    run(Policy(p), users=0.2 * CAPACITY).normal_after(40) < 15
+    for p in (fixed, exponential)
+)
 fig.set_label(
-    "Users served at the end of the run against the load. With four attempts it is all of them up "
-    "to a load of 20% of the capacity and none from 30% on; with two attempts it is all up to 40% "
-    "and none from 60% on."
+    "Users served at the end of the run against the load. With four attempts it is all "
+    "of them up to a load of 20% of the capacity and none from 30% on; with two "
+    "attempts it is all up to 40% and none from 60% on."
 )
 
 # %% [markdown]
@@ -361,7 +379,8 @@ HERD, BACK = 1000, 10  # workers, and the second in which the broker is back
 
 
 def connect(broker: Service, pause: Pause, connected: list[float]) -> Steps:
-    yield broker.env.timeout(broker.chance.uniform(0, 0.1))  # not all notice in the same instant
+    # Not all notice in the same instant.
+    yield broker.env.timeout(broker.chance.uniform(0, 0.1))
     attempt = 0
     while not (yield from broker.call()):
         yield broker.env.timeout(pause(attempt, broker.chance))
@@ -371,7 +390,9 @@ def connect(broker: Service, pause: Pause, connected: list[float]) -> Steps:
 
 
 def herd(pause: Pause, seed: int) -> tuple[list[float], list[float]]:
-    broker = Service(simpy.Environment(), random.Random(seed), down_until=BACK, slow_until=0)
+    broker = Service(
+        simpy.Environment(), random.Random(seed), down_until=BACK, slow_until=0
+    )
     connected: list[float] = []
     for _ in range(HERD):
         broker.env.process(connect(broker, pause, connected))
@@ -393,12 +414,17 @@ for (name, waves), (line, x, y) in zip(herds.items(), looks, strict=True):
     print(f"{name:11}{len(tried):6}{busiest:6}{len(connected):10}{connected[-1]:5.0f}")
     ax.plot(seconds, [bisect(connected, second) for second in seconds], line)
     ax.annotate(name, (x, y))
-ax.set(xlabel="time since the broker is back, s", ylabel="workers connected", ylim=(0, 1050))
+ax.set(
+    xlabel="time since the broker is back, s",
+    ylabel="workers connected",
+    ylim=(0, 1050),
+)
 last = {name: waves[0][1][-1] for name, waves in herds.items()}
 fig.set_label(
-    f"Workers connected, over the time since the broker is back. With full jitter all {HERD} are "
-    f"after {last['full jitter']:.0f} s. With exponential pauses it goes up in steps of 200, "
-    f"and the last comes after {last['exponential']:.0f} s. With a fixed pause it stays at 200."
+    "Workers connected, over the time since the broker is back. With full jitter all "
+    f"{HERD} are after {last['full jitter']:.0f} s. With exponential pauses it goes up "
+    f"in steps of 200, and the last comes after {last['exponential']:.0f} s. With a "
+    "fixed pause it stays at 200."
 )
 assert all(len(connected) == 200 for _, connected in herds["fixed"])
 assert all(len(c) == HERD and 40 < c[-1] < 45 for _, c in herds["exponential"])

@@ -56,7 +56,8 @@ PATIENCE = 8  # seconds after which a browser that got no thread goes away
 
 @dataclass(frozen=True)
 class Design:
-    timeout: float = 4.0  # of the web server's call; the catalogue's is three quarters of it
+    # Of the web server's call; the catalogue's is three quarters of it.
+    timeout: float = 4.0
     uploads: float = float("inf")  # web threads that uploads may hold together
     queue: bool = False  # the catalogue hands the task over and does not wait
     limit: float = float("inf")  # tasks that may wait in the queue
@@ -216,7 +217,9 @@ for fault in ("slow", "hangs"):
     assert all(answered(p, "upload") < 0.02 for p in calls[fault])
     assert all(answered(p, "view") < 2 / 3 for p in calls[fault])
 assert all(answered(p, "upload") < 0.02 for p in calls["refuses"])
-assert all(answered(p, "view") == 1 and p99(p, "view") < 0.025 for p in calls["refuses"])
+assert all(
+    answered(p, "view") == 1 and p99(p, "view") < 0.025 for p in calls["refuses"]
+)
 
 # %% [markdown]
 # **Slow is worse than down.** Hardly an upload succeeds in any of the three. But while the
@@ -225,18 +228,25 @@ assert all(answered(p, "view") == 1 and p99(p, "view") < 0.025 for p in calls["r
 
 # %%
 fig, ax = plt.subplots()
-held = {fault: [threads for threads, _ in calls[fault][0].seconds] for fault in ("slow", "refuses")}
+held = {
+    fault: [threads for threads, _ in calls[fault][0].seconds]
+    for fault in ("slow", "refuses")
+}
 for fault, line in (("slow", "-"), ("refuses", "--")):
     ax.plot(held[fault], line)
     ax.annotate(fault, (60, 16.5 if fault == "slow" else 4))
 ax.axvspan(FAULT_BEGINS, FAULT_ENDS, color="0.5", alpha=0.15, lw=0)
-ax.set(xlabel="time, s (fault in grey)", ylabel="web threads held", yticks=range(0, 21, 4))
-least = min(threads for p in calls["slow"] for threads, _ in p.seconds[35 : FAULT_ENDS + 10])
+ax.set(
+    xlabel="time, s (fault in grey)", ylabel="web threads held", yticks=range(0, 21, 4)
+)
+least = min(
+    threads for p in calls["slow"] for threads, _ in p.seconds[35 : FAULT_ENDS + 10]
+)
 mean = fmean(held["refuses"][35:FAULT_ENDS])
 fig.set_label(
-    f"Threads of the web server that are held, over time. While the thumbnailer is slow it is "
-    f"{least} of {THREADS} in every second, and for ten seconds more; while it refuses calls, it "
-    f"is {mean:.1f} on average."
+    "Threads of the web server that are held, over time. While the thumbnailer is slow "
+    f"it is {least} of {THREADS} in every second, and for ten seconds more; while it "
+    f"refuses calls, it is {mean:.1f} on average."
 )
 assert least == THREADS
 assert mean < 3
@@ -263,19 +273,24 @@ def prompt(p: Platform) -> float:
 
 bearable = THREADS / UPLOADS
 timeouts = (0.5, 1.25, 2, 2.5, 4)
-shares = [[prompt(run("slow", Design(timeout=t), seed)) for seed in SEEDS] for t in timeouts]
+shares = [
+    [prompt(run("slow", Design(timeout=t), seed)) for seed in SEEDS] for t in timeouts
+]
 fig, ax = plt.subplots()
 ax.plot(timeouts, [100 * fmean(seeds) for seeds in shares])
 for each in zip(*shares, strict=True):
     ax.plot(timeouts, [100 * share for share in each], "o", color="C0")
 ax.axvline(bearable, color="0.5", ls="--")
-ax.annotate("16 threads,\n10 uploads/s", (bearable, 85), (6, 0), textcoords="offset points")
+ax.annotate(
+    "16 threads,\n10 uploads/s", (bearable, 85), (6, 0), textcoords="offset points"
+)
 ax.set(xlabel="time-out of the upload's call, s", ylabel="views answered within 1 s, %")
 ax.set_ylim(0, 108)
 fig.set_label(
-    f"Views answered within a second, against the time-out of the upload's call, for three seeds. "
-    f"Up to 1.25 s it is {min(shares[1]):.0%}, at 2 s between {min(shares[2]):.0%} and "
-    f"{max(shares[2]):.0%}, at 2.5 s {max(shares[3]):.0%} at most. A dashed line marks {bearable} s."
+    "Views answered within a second, against the time-out of the upload's call, for "
+    f"three seeds. Up to 1.25 s it is {min(shares[1]):.0%}, at 2 s between "
+    f"{min(shares[2]):.0%} and {max(shares[2]):.0%}, at 2.5 s {max(shares[3]):.0%} at "
+    f"most. A dashed line marks {bearable} s."
 )
 assert min(shares[0] + shares[1]) > 0.99
 assert max(shares[3] + shares[4]) < 0.3
@@ -300,7 +315,10 @@ designs = {
     "queue": Design(queue=True),
     "limit": Design(queue=True, limit=60),
 }
-slow = {name: [run("slow", design, seed) for seed in SEEDS] for name, design in designs.items()}
+slow = {
+    name: [run("slow", design, seed) for seed in SEEDS]
+    for name, design in designs.items()
+}
 slow = {"calls": calls["slow"]} | slow
 print("slow     request answered  p50, s  p99, s")
 for name, runs in slow.items():
@@ -316,7 +334,10 @@ hung = [run("hangs", designs["queue"], seed) for seed in SEEDS]
 assert p99(calls["none"][0], "upload") < 0.5
 assert all(answered(p, "view") == 1 for name in designs for p in slow[name])
 assert all(answered(p, "upload") < 0.02 for p in slow["pool"])
-assert all(answered(p, "upload") == 1 and p99(p, "upload") < 0.045 for p in slow["queue"] + hung)
+assert all(
+    answered(p, "upload") == 1 and p99(p, "upload") < 0.045
+    for p in slow["queue"] + hung
+)
 assert all(0.25 < answered(p, "upload") < 1 / 3 for p in slow["limit"])
 assert all(abs(pictures - 120) <= 5 for name in made for pictures in made[name])
 for p in slow["calls"]:
@@ -348,13 +369,17 @@ ax.axvspan(FAULT_BEGINS, FAULT_ENDS, color="0.5", alpha=0.15, lw=0)
 ax.set(xlabel="time of the upload, s (fault in grey)", ylabel="until its thumbnail, s")
 ax.set_ylim(0, 58)
 longest = {
-    name: [max(r.ready - r.at for r in between(p, "upload", 0, 150) if r.ok) for p in slow[name]]
+    name: [
+        max(r.ready - r.at for r in between(p, "upload", 0, 150) if r.ok)
+        for p in slow[name]
+    ]
     for name in labels
 }
 fig.set_label(
-    f"How long accepted uploads waited for their thumbnail, by time of upload. With the queue the "
-    f"wait rises to {longest['queue'][0]:.0f} s and is above normal for almost a minute after the "
-    f"fault; with the limit it is {longest['limit'][0]:.0f} s at most and falls at once."
+    "How long accepted uploads waited for their thumbnail, by time of upload. With the "
+    f"queue the wait rises to {longest['queue'][0]:.0f} s and is above normal for "
+    f"almost a minute after the fault; with the limit it is {longest['limit'][0]:.0f} "
+    "s at most and falls at once."
 )
 assert all(45 < w < 55 for w in longest["queue"])
 assert all(30 < w < 35 for w in longest["limit"])
@@ -373,7 +398,10 @@ print("      " + "".join(f"{span:>11}" for span in spans))
 in_time: dict[str, list[list[float]]] = {}
 for name, runs in slow.items():
     in_time[name] = [
-        [fmean(r.ok and r.ready - r.at <= 8 for r in between(p, "upload", *span)) for p in runs]
+        [
+            fmean(r.ok and r.ready - r.at <= 8 for r in between(p, "upload", *span))
+            for p in runs
+        ]
         for span in spans.values()
     ]
     print(f"{name:6}" + "".join(f"{shares[0]:11.0%}" for shares in in_time[name]))

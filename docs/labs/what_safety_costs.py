@@ -69,7 +69,9 @@ def ratios(key: str, setting: dict[str, Any], what: str = "rate") -> list[float]
 def times(key: str, kept: str, way: str, what: str = "rate") -> float:
     """Return the median ratio of the one setting whose name has `kept`."""
     (setting,) = (
-        one for one in brokers[key]["settings"] if kept in one["kept"] and one["way"] == way
+        one
+        for one in brokers[key]["settings"]
+        if kept in one["kept"] and one["way"] == way
     )
     return median(ratios(key, setting, what))
 
@@ -77,7 +79,11 @@ def times(key: str, kept: str, way: str, what: str = "rate") -> float:
 def draw(key: str) -> None:
     """Plot a row for each way, a mark for each thing a confirm can mean."""
     settings = brokers[key]["settings"]
-    ways = [way for way in (ONE, BATCH, FLIGHT, NONE) if way in {one["way"] for one in settings}]
+    ways = [
+        way
+        for way in (ONE, BATCH, FLIGHT, NONE)
+        if way in {one["way"] for one in settings}
+    ]
     kinds = list(dict.fromkeys(one["kept"] for one in settings))
     fig, ax = plt.subplots(figsize=(5.3, 1.2 + 0.5 * len(ways) + 0.27 * len(kinds)))
     for number, kept in enumerate(kinds):
@@ -92,13 +98,18 @@ def draw(key: str) -> None:
     ax.set(xscale="log", xlabel="rate ÷ that of the safest, one by one")
     ax.set_title(f"{brokers[key]['server']}, {brokers[key]['client']}")
     left, right = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right < 1000 * left else (1,)))
+    ax.xaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if right < 1000 * left else (1,))
+    )
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
     ax.set_yticks(range(len(ways)), ways)
     ax.set_ylim(len(ways) - 0.5, -0.5)
     fig.legend(loc="outside lower center")
-    said = (f"{one['kept']}, {one['way']}: {median(ratios(key, one)):.2g}" for one in settings)
+    said = (
+        f"{one['kept']}, {one['way']}: {median(ratios(key, one)):.2g}"
+        for one in settings
+    )
     fig.set_label(f"Rate, as a multiple of the safest, one by one. {'; '.join(said)}.")
 
 
@@ -190,7 +201,10 @@ WEAKER = {
     "mqtt": "QoS 1:",
     "postgresql": "commit off",
 }
-share = {key: max(times(key, kept, way) for way in (BATCH, FLIGHT)) for key, kept in SHARED.items()}
+share = {
+    key: max(times(key, kept, way) for way in (BATCH, FLIGHT))
+    for key, kept in SHARED.items()
+}
 weaken = {key: times(key, weaker, ONE) for key, weaker in WEAKER.items()}
 print(f"{'':12}{'share':>8}{'weaken':>8}")
 for key in brokers:
@@ -214,10 +228,14 @@ assert share["nats"] < weaken["nats"]
 print(f"{'':11}{'rate':>6}{'p50':>6}{'p99':>6}{'open':>6}")
 for key, kept in SHARED.items():
     settings = brokers[key]["settings"]
-    (flight,) = (one for one in settings if one["kept"] == kept and one["way"] == FLIGHT)
+    (flight,) = (
+        one for one in settings if one["kept"] == kept and one["way"] == FLIGHT
+    )
     pairs = zip(flight["rate"], flight["p50_ms"], strict=True)
     within = median(rate * wait / 1000 for rate, wait in pairs)
-    rate, p50, p99 = (times(key, kept, FLIGHT, what) for what in ("rate", "p50_ms", "p99_ms"))
+    rate, p50, p99 = (
+        times(key, kept, FLIGHT, what) for what in ("rate", "p50_ms", "p99_ms")
+    )
     print(f"{key:11}{rate:6.1f}{p50:6.1f}{p99:6.1f}{within:6.0f}")
     assert p50 > 2
     assert 20 < within < 60
@@ -240,7 +258,8 @@ def at_most(sync_ms: float, together: int = 1) -> int:
 
 
 for sync_ms in (0.1, 1, 5):
-    print(f"{sync_ms:3} ms: {at_most(sync_ms):5} one by one, {at_most(sync_ms, 50):6} by 50")
+    alone, shared = at_most(sync_ms), at_most(sync_ms, 50)
+    print(f"{sync_ms:3} ms: {alone:5} one by one, {shared:6} by 50")
 assert at_most(5) == 200
 
 # %% [markdown]

@@ -236,6 +236,7 @@ def _failed_at(lab: Lab, traceback: str) -> tuple[int, str]:
 def _environment() -> Iterator[None]:
     """Set what a kernel inherits: it sees the snippets, needs no screen and is repeatable."""
     root = Path.cwd()
+    (root / CACHE).mkdir(parents=True, exist_ok=True)
     before = dict(os.environ)
     os.environ |= {
         "IPYTHONDIR": str(root / CACHE / "ipython"),
