@@ -71,6 +71,7 @@ def built_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                timeout=900,
                 check=False,
             )
             if build.returncode:

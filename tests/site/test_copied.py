@@ -16,18 +16,23 @@ from tests.site.conftest import Site
 from tests.snippets.running import all_snippets, broker_key, download, name, run
 
 
-@pytest.fixture(scope="module")
-def shown(built_site: Site) -> dict[str, str]:
-    """Return the code of every snippet that the built pages show, by the snippet's name."""
-    block = "data-snippet"
-    only = SoupStrainer(attrs={block: True})
-    return {
-        str(found[block]): "".join(each.get_text() for each in found.select("code"))
-        for page in built_site.folder.rglob("*.html")
-        for found in BeautifulSoup(page.read_text(), "html.parser", parse_only=only).select(
-            f"[{block}]"
-        )
-    }
+def shown(snippet: Path, site: Path) -> str:
+    """Return the snippet's code from the one built page that shows it."""
+    block = f'data-snippet="{name(snippet)}"'
+    [page] = (text for page in site.rglob("*.html") if block in (text := page.read_text()))
+    only = SoupStrainer(attrs={"data-snippet": name(snippet)})
+    found = BeautifulSoup(page, "html.parser", parse_only=only)
+    return "".join(each.get_text() for each in found.select("code"))
+
+
+@pytest.fixture
+def copied(request: pytest.FixtureRequest, snippet: Path, tmp_path: Path) -> Path:
+    """The snippet in a reader's folder, as its page shows it; with `--update`, as it is."""
+    copy = download(snippet, tmp_path)
+    if not request.config.getoption("--update"):
+        site: Site = request.getfixturevalue("built_site")
+        copy.write_text(shown(snippet, site.folder))
+    return copy
 
 
 @pytest.fixture
@@ -48,15 +53,11 @@ def address(request: pytest.FixtureRequest, snippet: Path) -> dict[str, str]:
     ],
 )
 def test_copied_from_the_page_it_prints_what_the_page_shows(
-    request: pytest.FixtureRequest, snippet: Path, address: dict[str, str], tmp_path: Path
+    request: pytest.FixtureRequest, snippet: Path, copied: Path, address: dict[str, str]
 ) -> None:
-    copied = download(snippet, tmp_path)
-    update = request.config.getoption("--update")
-    if not update:
-        copied.write_text(request.getfixturevalue("shown")[name(snippet)])
-    printed = run([find_uv_bin(), "run", copied.name], tmp_path, address)
+    printed = run([find_uv_bin(), "run", copied.name], copied.parent, address)
     recorded = snippet.with_suffix(".out")
-    if update:
+    if request.config.getoption("--update"):
         recorded.write_text(printed)
     assert recorded.exists(), f"{name(recorded)} is missing: run `make record`"
     assert printed == recorded.read_text()
