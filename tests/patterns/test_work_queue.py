@@ -74,7 +74,7 @@ def test_each_task_is_done_once(stage: Stage) -> None:
     ),
     nats=holds(
         "await handle(task, delivery)",
-        "await message.ack(); await handle(task, delivery); held.remove(message); continue",
+        "await message.ack_sync(); await handle(task, delivery); held.remove(message); continue",
     ),
     redis=holds(
         "start, held, _ = await redis.xautoclaim(\n"
