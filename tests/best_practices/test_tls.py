@@ -155,6 +155,7 @@ async def by_nats(server: Certified, ca: Path | None) -> str:
             f"{scheme}://127.0.0.1:{server.port_number}",
             tls=context,
             allow_reconnect=False,
+            connect_timeout=20,
             error_cb=ignore,
         )
     except ssl.SSLCertVerificationError:

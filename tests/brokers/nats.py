@@ -45,10 +45,10 @@ class Nats(Server):
     def ready(self) -> bool:
         return '"ok"' in self._monitored("healthz")
 
-    def _monitored(self, page: str) -> str:
+    def _monitored(self, page: str, seconds: float = 1) -> str:
         try:
             with urllib.request.urlopen(
-                f"http://{self.host}:{self.monitor}/{page}", timeout=1
+                f"http://{self.host}:{self.monitor}/{page}", timeout=seconds
             ) as got:
                 text: str = got.read().decode()
                 return text
@@ -59,7 +59,7 @@ class Nats(Server):
         return f"nats://127.0.0.1:{self.port_number}"
 
     def version(self) -> str:
-        found = re.search(r'"version": *"([^"]+)"', self._monitored("varz"))
+        found = re.search(r'"version": *"([^"]+)"', self._monitored("varz", seconds=30))
         assert found
         return f"NATS {found[1]}"
 

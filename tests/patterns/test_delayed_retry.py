@@ -149,9 +149,9 @@ def test_the_delays_are_kept_and_grow(stage: Stage) -> None:
     ),
 )
 def test_a_crash_loses_no_task_that_waits(stage: Stage) -> None:
-    stage.replace(DELAYS, "DELAYS = (1, 1), (1, 1)")
+    stage.replace(DELAYS, "DELAYS = (3, 3), (3, 3)")
     if stage.seconds < 20:  # it must fail: no lease has to run out here before it can
-        stage.seconds = 4
+        stage.seconds = 6
     if stage.key == "kafka":  # a name of its own lets it come back without a time-out
         stage.replace("client_id=name,", "client_id=name, group_instance_id=group and name,")
     stage.call("declare")

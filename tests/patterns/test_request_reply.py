@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from tests.patterns.claims import claim, differs, holds
+from tests.patterns.home import WARM_UP
 from tests.patterns.stage import Actor, Stage
 
 #: Added to a snippet's copy: many questions on one connection, and what became of each. It ends
@@ -177,10 +180,14 @@ def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
     set_up(stage)
     ants, bees = names("ant", 20), names("bee", 20)
     repliers = [stage.spawn("answer", replier=r, mode="hold", only=ants[0]) for r in "AB"]
-    for number in range(10):
-        stage.call("ask_all", questions=names(f"warm-up {number}", 4), seconds=3)
-        if all(replier.warmed_up for replier in repliers):
-            break
+    rounds = count(1)
+
+    def both_answer() -> bool:
+        questions = names(f"{WARM_UP} {next(rounds)}", 4)
+        stage.call("ask_all", questions=questions, seconds=3)
+        return all(replier.warmed_up for replier in repliers)
+
+    stage.happens(both_answer, *repliers)
     first = ask_all(stage, ants, 20)
     # One replier holds the first question, and the other overtakes it.
     assert stage.happens(lambda: any(ants[0] in r.taken for r in repliers), *repliers)
@@ -248,6 +255,8 @@ def test_a_killed_repliers_question_goes_to_another(stage: Stage) -> None:
     set_up(stage)
     seconds = (24 if stage.key == "kafka" else 8) if stage.holds else 4
     killed = stage.spawn("answer", replier="A", mode="hold")
+    if not stage.holds:  # it is there before the question's short time runs
+        stage.call("ask_all", questions=[WARM_UP], seconds=30)
     asker = ask_all(stage, ["cat.mp4"], seconds)
     assert stage.happens(lambda: bool(killed.taken), killed, asker)
     other = stage.spawn("answer", replier="B")

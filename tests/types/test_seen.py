@@ -68,7 +68,7 @@ def test_a_deleted_consumer_looks_like_an_empty_one_at_first(server: Server) -> 
         async with jetstream(server) as stream:
             await stream.add_consumer("videos", durable_name="workers")
             workers = await stream.pull_subscribe_bind("workers", "videos")
-            waiting = asyncio.create_task(workers.fetch(1, timeout=1))
+            waiting = asyncio.create_task(workers.fetch(1, timeout=5))
 
             async def has_asked() -> bool:
                 info = await stream.consumer_info("videos", "workers")
@@ -79,7 +79,7 @@ def test_a_deleted_consumer_looks_like_an_empty_one_at_first(server: Server) -> 
             with pytest.raises(NothingCameError):
                 await waiting
             with pytest.raises(ServiceUnavailableError):
-                await workers.fetch(1, timeout=1)
+                await workers.fetch(1, timeout=SECONDS)
 
     asyncio.run(proof())
 

@@ -36,10 +36,12 @@ async def main() -> None:
         held = await workers.fetch(2)
         print("delivered:", ", ".join(one.data.decode() for one in held))
         await show(jetstream, "two are not acknowledged")
+        idle = await jetstream.pull_subscribe_bind("workers", "transcode")
         try:
-            await workers.fetch(1, timeout=0.5)
+            await idle.fetch(1, timeout=0.5)
         except TimeoutError:
             print("the third does not come, and nothing says why")
+        await idle.unsubscribe()  # or the third may come to it a little late
 
         await held[0].ack_sync()
         await show(jetstream, "one is acknowledged")
