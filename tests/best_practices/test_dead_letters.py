@@ -10,6 +10,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 
 from tests.brokers import Server
+from tests.brokers.clients import comes
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
 
@@ -26,8 +27,12 @@ TABLE = {
 
 
 async def bury(channel: AbstractChannel, strategy: str, kind: str) -> None:
-    """Reject messages of a queue whose dead letter channel has room for one, or is missing."""
+    """Reject messages of a queue whose dead letter channel has room for one, or is missing.
+
+    One by one: a quorum queue takes whatever is on its way before it says that it is full.
+    """
     name = f"{strategy}-{kind}"
+    room, _ = TABLE[strategy, kind]
     if kind != "missing":
         full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
         full["x-queue-type"] = kind
@@ -43,10 +48,17 @@ async def bury(channel: AbstractChannel, strategy: str, kind: str) -> None:
             "x-overflow": "reject-publish",
         },
     )
-    for _ in range(LETTERS):
+    for number in range(1, LETTERS + 1):
         await channel.default_exchange.publish(aio_pika.Message(b"owl.mp4"), name)
         message = await queue.get()
         await message.reject(requeue=False)
+
+        async def has_come(letters: int = min(number, room)) -> bool:
+            dead = await channel.declare_queue(f"{name}.dead", passive=True)
+            return (dead.declaration_result.message_count or 0) >= letters
+
+        if kind != "missing":
+            await comes(has_come)
 
 
 @pytest.mark.broker("rabbitmq")

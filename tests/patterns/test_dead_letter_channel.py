@@ -103,7 +103,7 @@ def test_what_kills_its_worker_becomes_a_dead_letter(stage: Stage) -> None:
     if stage.holds:
         assert stage.happens(lambda: bool(following.taken) or bool(dead(stage)), following)
         assert not following.taken
-        assert [body for body, _, _ in dead(stage)] == [DOG]
+        assert [body for body, _, _ in dead(stage, 1)] == [DOG]
     else:
         assert stage.happens(lambda: bool(following.taken), following)
 
@@ -204,7 +204,8 @@ def test_a_dead_letter_can_be_sent_back(stage: Stage) -> None:
     failing = stage.spawn("work", worker="A", limit=1, **DOG_FAILS)
     assert stage.happens(lambda: failing.returned, failing)
     assert dead(stage, 1)
-    stage.call("dead", redrive=True)
+    # On RabbitMQ, what was looked at comes back in the queue's own time.
+    assert stage.happens(lambda: bool(stage.call("dead", redrive=True)), failing)
     repaired = stage.spawn("work", worker="A", limit=1, times=2, **DOG_FAILS)
     assert stage.happens(lambda: repaired.done == ["dog.mp4"], repaired)
     assert repaired.taken == ["dog.mp4"] * 3

@@ -52,7 +52,7 @@ TO_WAIT = {
     "postgresql": "await db.execute(PARK, [pause, task_id])",
 }
 ELSEWHERE = "next(iter(WAITS.values()))"
-IN_MEMORY = "asyncio.get_running_loop().call_later(1, asyncio.ensure_future, {0})"
+IN_MEMORY = "asyncio.get_running_loop().call_later(60, asyncio.ensure_future, {0})"
 
 
 @claim(

@@ -15,8 +15,8 @@ from aio_pika.exceptions import AMQPError
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 QUEUE = "transcode"
-HEARTBEAT = 1  # seconds; 60 by default
-LONG = 6  # seconds of work: longer than the broker waits
+HEARTBEAT = 2  # seconds; 60 by default
+LONG = 10  # seconds of work: longer than the broker waits
 
 Handler = Callable[[str], Awaitable[None]]
 

@@ -43,7 +43,7 @@ async def work(handle: Handler) -> None:
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: stop.set())
         connection.close_callbacks.add(lambda *_: stop.set())
-        busy = asyncio.Lock()
+        busy, left = asyncio.Lock(), asyncio.Event()
 
         async def take(message: AbstractIncomingMessage) -> None:
             async with busy:
@@ -52,12 +52,15 @@ async def work(handle: Handler) -> None:
                 told = message.headers.get("x-delivery-count")
                 failed = told if isinstance(told, int) else 0
                 await handle(message.body.decode(), failed + 1)
+                if stop.is_set():
+                    await left.wait()  # or the ack brings another task
                 await message.ack()
 
         queue = await channel.get_queue(QUEUE)
         consumer = await queue.consume(take)
         await stop.wait()
         await queue.cancel(consumer)  # no new tasks
+        left.set()
         async with asyncio.timeout(GRACE), busy:
             pass  # what was held is done and acknowledged
 

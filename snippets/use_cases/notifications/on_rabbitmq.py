@@ -86,7 +86,7 @@ async def send(way: str, count: int) -> None:
         channel = await connection.channel()
         queue = await channel.get_queue(way)
         for _ in range(count):
-            message = await queue.get(timeout=5)
+            message = await queue.get(timeout=30)
             notice = [message.message_id]
             look = SENT.execute("SELECT 1 FROM sent WHERE notice = ?", notice)
             if look.fetchone():
