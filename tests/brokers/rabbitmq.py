@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.brokers import debian
-from tests.brokers.server import Server, answers, newer
+from tests.brokers.server import Server, answers, newer, wait_until
 from tests.brokers.versions import printed_by
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -122,7 +122,10 @@ class Rabbitmq(Server):
 
     def empty(self) -> None:
         for queue in self.ask("queues"):
-            self.ask(f"queues/%2F/{quote(queue['name'], safe='')}", "DELETE")
+            if not queue["exclusive"]:
+                self.ask(f"queues/%2F/{quote(queue['name'], safe='')}", "DELETE")
+        # Those of one connection go by themselves, once the server has seen its end.
+        wait_until(lambda: not self.ask("queues"), "RabbitMQ to have no queue left")
         for exchange in self.ask("exchanges"):
             if exchange["name"] and not exchange["name"].startswith("amq."):
                 self.ask(f"exchanges/%2F/{quote(exchange['name'], safe='')}", "DELETE")
