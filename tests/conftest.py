@@ -70,6 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if marker := item.get_closest_marker("broker"):
             item.user_properties.append(("broker", named(marker.args[0]).key))
+        if item.nodeid.startswith("tests/site/"):  # it may be the one that waits for the build
+            item.add_marker(pytest.mark.timeout(600))
     items.sort(key=lambda item: (_needs_browser(item.nodeid), _page(item)))
 
 
