@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 
 from tests.brokers import debian
-from tests.brokers.server import Server, answers, newer
+from tests.brokers.server import Server, answers, newer, wait_until
 from tests.brokers.versions import printed_by
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -124,12 +124,16 @@ class Rabbitmq(Server):
 
     def empty(self) -> None:
         for queue in self.ask("queues"):
+            if queue["exclusive"]:
+                continue
             try:
                 self.ask(f"queues/%2F/{quote(queue['name'], safe='')}", "DELETE")
             except HTTPError as error:
                 # A queue that deletes itself may be gone by now, like its last consumer.
                 if error.code != HTTPStatus.NOT_FOUND:
                     raise
+        # Those of one connection go by themselves, once the server has seen its end.
+        wait_until(lambda: not self.ask("queues"), "RabbitMQ to have no queue left")
         for exchange in self.ask("exchanges"):
             if exchange["name"] and not exchange["name"].startswith("amq."):
                 self.ask(f"exchanges/%2F/{quote(exchange['name'], safe='')}", "DELETE")

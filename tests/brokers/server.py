@@ -159,10 +159,10 @@ def _is_server(process: psutil.Process) -> bool:
 def _stands_still(process: psutil.Process) -> bool:
     """Return whether each of its threads is stopped, or has ended."""
     with suppress(psutil.NoSuchProcess):
-        threads = [psutil.Process(thread.id) for thread in process.threads()]
-        for thread in threads:
+        for thread in process.threads():
             with suppress(psutil.NoSuchProcess):
-                if thread.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+                status = psutil.Process(thread.id).status()
+                if status not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
                     return False
     return True
 

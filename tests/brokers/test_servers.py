@@ -160,7 +160,7 @@ def test_no_process_outlives_an_interrupted_suite(
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: up.exists() and up.read_text().endswith("\n"), "the server to be up")
+        wait_until(lambda: up.exists() and up.read_text().endswith("\n"), "the server to be up", 90)
         family = psutil.Process(suite.pid).children(recursive=True)
         assert any(member.name() == "redis-server" for member in family)
         suite.send_signal(number)

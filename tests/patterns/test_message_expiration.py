@@ -15,7 +15,8 @@ def soon(stage: Stage) -> float:
 
 def wait_until_late(stage: Stage) -> None:
     """Let that time pass; Mosquitto looks at its clock once a second."""
-    stage.stays(lambda: True, soon(stage) + (1.2 if stage.key == "mqtt" else 0.3))
+    seconds = soon(stage) + (1.2 if stage.key == "mqtt" else 0.3)
+    stage.stays(lambda: True, seconds, no_longer=True)
 
 
 @claim(
@@ -92,7 +93,7 @@ def test_a_late_message_is_not_delivered_again(stage: Stage) -> None:
     assert stage.happens(lambda: bool(killed.done), killed)
     stage.call("submit", tasks=["dog.mp4 starts now"], seconds=5)
     assert stage.happens(lambda: "dog.mp4 starts now" in killed.taken, killed)
-    assert stage.stays(lambda: len(killed.done) == 1, 6.2)
+    assert stage.stays(lambda: len(killed.done) == 1, 6.2, no_longer=True)
     killed.kill()
     stage.call("submit", tasks=["cat.mp4 is live"], seconds=LONG)
     other = stage.spawn("work", worker="A")

@@ -214,7 +214,7 @@ def test_a_late_answer_is_discarded(stage: Stage) -> None:
     questions = names("cat", 20)
     asker = ask_all(stage, questions, 1, at_once=1)
     assert stage.happens(lambda: bool(replier.taken), replier, asker)
-    assert stage.stays(lambda: not asker.returned, 1.5)
+    assert stage.stays(lambda: not asker.returned, 1.5, no_longer=True)
     replier.release()
     assert stage.happens(lambda: asker.returned, asker, replier)
     held = questions.index(replier.taken[0])
@@ -286,7 +286,7 @@ def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:
     assert stage.happens(lambda: bool(replier.taken), replier, busy)
     assert stage.call("ask_all", questions=["dog.mp4"], seconds=1) == [TIMED_OUT]
     # A server counts from when the question reached it; Mosquitto may be a whole second behind.
-    assert stage.stays(lambda: not replier.done, 2.5)
+    assert stage.stays(lambda: not replier.done, 2.5, no_longer=True)
     replier.release()
     last = stage.call("ask_all", questions=["owl.mp4"], seconds=30)
     assert last == ["owl.mp4: done"]

@@ -101,7 +101,7 @@ def test_a_killed_workers_task_goes_to_another(stage: Stage) -> None:
     assert stage.happens(lambda: bool(killed.taken), killed)
     held = killed.taken[0]
     # Whatever the snippet sends before the work is on its way by then.
-    assert stage.stays(lambda: not killed.done, 0.3)
+    assert stage.stays(lambda: not killed.done, 0.3, no_longer=True)
     killed.kill()
     other = stage.spawn("work", worker="B")
     if stage.holds:

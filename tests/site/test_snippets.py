@@ -60,6 +60,7 @@ def test_copy_gives_the_whole_file(read: Read, path: str) -> None:
     page = read(path)
     block = page.locator("[data-snippet]:visible").first
     name = block.get_attribute("data-snippet") or ""
+    page.evaluate("navigator.clipboard.writeText('')")  # all pages share it
     block.locator("button[data-clipboard-target]").click()
     page.wait_for_function("navigator.clipboard.readText().then(text => text !== '')")
     copied = page.evaluate("navigator.clipboard.readText()")
