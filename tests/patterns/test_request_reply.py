@@ -177,10 +177,12 @@ def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
     set_up(stage)
     ants, bees = names("ant", 20), names("bee", 20)
     repliers = [stage.spawn("answer", replier=r, mode="hold", only=ants[0]) for r in "AB"]
-    for number in range(10):
-        stage.call("ask_all", questions=names(f"warm-up {number}", 4), seconds=3)
-        if all(replier.warmed_up for replier in repliers):
-            break
+
+    def both_have_answered() -> bool:
+        stage.call("ask_all", questions=names("warm-up", 4), seconds=3)
+        return all(replier.warmed_up for replier in repliers)
+
+    stage.happens(both_have_answered, *repliers)
     first = ask_all(stage, ants, 20)
     # One replier holds the first question, and the other overtakes it.
     assert stage.happens(lambda: any(ants[0] in r.taken for r in repliers), *repliers)
@@ -298,7 +300,7 @@ def test_what_is_malformed_stops_nobody(stage: Stage) -> None:
     set_up(stage)
     replier = stage.spawn("answer", replier="A")
     cats = names("cat", 5)
-    asker = ask_all(stage, cats, 10, at_once=1)
+    asker = ask_all(stage, cats, 30, at_once=1)
     assert stage.happens(lambda: asker.returned, asker, replier)
     assert asker.value == done(cats)
     assert replier.done == cats
