@@ -81,7 +81,7 @@ IN_MEMORY = "asyncio.get_running_loop().call_later(60, asyncio.ensure_future, {0
     ),
 )
 def test_a_task_that_waits_holds_up_nobody(stage: Stage) -> None:
-    stage.replace(DELAYS, f"DELAYS = (0.5, 0.5), {(6, 6) if stage.holds else (3, 3)}")
+    stage.replace(DELAYS, f"DELAYS = (0.5, 0.5), {(20, 20) if stage.holds else (3, 3)}")
     stage.call("declare")
     stage.call("submit", messages=[DOG])
     worker = stage.spawn("work", worker="A", mode="fail", times=2)

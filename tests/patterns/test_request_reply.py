@@ -307,7 +307,7 @@ def test_what_is_malformed_stops_nobody(stage: Stage) -> None:
     set_up(stage)
     replier = stage.spawn("answer", replier="A")
     cats = names("cat", 5)
-    asker = ask_all(stage, cats, 10, at_once=1)
+    asker = ask_all(stage, cats, 30, at_once=1)
     assert stage.happens(lambda: asker.returned, asker, replier)
     assert asker.value == done(cats)
     assert replier.done == cats

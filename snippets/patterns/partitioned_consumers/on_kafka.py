@@ -7,11 +7,13 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import InvalidPartitionsError
 
 BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
 CHANNEL, GROUP = "videos", "workers"
@@ -28,16 +30,17 @@ async def declare(partitions: int = 2) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
     try:
         await admin.start()
-        if CHANNEL not in await admin.list_topics():
-            # One replica suits one server; on a cluster take 3, and set
-            # min.insync.replicas=2, or acks="all" may mean the leader alone.
-            topic = NewTopic(CHANNEL, partitions, replication_factor=1)
-            await admin.create_topics([topic])
-            return
-        [found] = await admin.describe_topics([CHANNEL])
-        if len(found["partitions"]) < partitions:
-            more = {CHANNEL: NewPartitions(total_count=partitions)}
+        # One replica suits one server; on a cluster take 3, and set
+        # min.insync.replicas=2, or acks="all" may mean the leader alone.
+        topic = NewTopic(CHANNEL, partitions, replication_factor=1)
+        await admin.create_topics([topic])  # refused if it is there
+        more = {CHANNEL: NewPartitions(total_count=partitions)}
+        with suppress(InvalidPartitionsError):  # it has as many, or more
             await admin.create_partitions(more)
+        [found] = await admin.describe_topics([CHANNEL])
+        while len(found["partitions"]) < partitions:  # not known there yet
+            await asyncio.sleep(0.1)
+            [found] = await admin.describe_topics([CHANNEL])
     finally:
         await admin.close()
 
@@ -64,10 +67,8 @@ class Serving:
         self.tasks: dict[asyncio.Task[None], asyncio.Lock] = {}
         self.ended = asyncio.get_running_loop().create_future()
 
-    def on_partitions_assigned(
-        self, assigned: Iterable[TopicPartition]
-    ) -> None:
-        for partition in assigned:
+    def on_partitions_assigned(self, now: Iterable[TopicPartition]) -> None:
+        for partition in now:
             busy = asyncio.Lock()
             task = asyncio.ensure_future(self.serve(partition, busy))
             task.add_done_callback(self.end)

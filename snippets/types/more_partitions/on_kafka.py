@@ -37,6 +37,10 @@ async def main() -> None:
         await admin.create_topics([NewTopic(TOPIC, 4, replication_factor=1)])
         before = await publish("uploaded")
         await admin.create_partitions({TOPIC: NewPartitions(6)})
+        [found] = await admin.describe_topics([TOPIC])
+        while len(found["partitions"]) < 6:  # brokers hear of it later
+            await asyncio.sleep(0.1)
+            [found] = await admin.describe_topics([TOPIC])
         after = await publish("deleted")
     finally:
         await admin.close()

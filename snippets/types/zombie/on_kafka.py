@@ -14,7 +14,7 @@ BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
 PLACE = TopicPartition("transcode", 0)
 
 
-def consumer(name: str) -> AIOKafkaConsumer:
+def consumer(name: str, longest_task: int) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
         PLACE.topic,
         bootstrap_servers=BOOTSTRAP,
@@ -22,7 +22,7 @@ def consumer(name: str) -> AIOKafkaConsumer:
         group_id="transcoders",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        max_poll_interval_ms=1_000,  # usual: 300_000, five minutes
+        max_poll_interval_ms=longest_task,  # usual: 300_000, five minutes
         heartbeat_interval_ms=200,  # also how soon a rebalance is noticed
     )
 
@@ -31,10 +31,10 @@ async def main() -> None:
     async with AIOKafkaProducer(bootstrap_servers=BOOTSTRAP) as producer:
         await producer.send_and_wait(PLACE.topic, b"cat.mp4", partition=0)
 
-    async with consumer("A") as first:
+    async with consumer("A", longest_task=1_000) as first:
         record = await first.getone()
         print(f"A begins {record.value.decode()}, and goes on for too long")
-        async with consumer("B") as second:
+        async with consumer("B", longest_task=300_000) as second:
             # A lives and sends heartbeats, but it does not ask for more.
             again = await second.getone()
             print(f"B begins {again.value.decode()}, while A is still at it")
