@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from tests.patterns.claims import claim, differs, holds
 from tests.patterns.stage import Actor, Stage
 
@@ -177,10 +179,13 @@ def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
     set_up(stage)
     ants, bees = names("ant", 20), names("bee", 20)
     repliers = [stage.spawn("answer", replier=r, mode="hold", only=ants[0]) for r in "AB"]
-    for number in range(10):
-        stage.call("ask_all", questions=names(f"warm-up {number}", 4), seconds=3)
-        if all(replier.warmed_up for replier in repliers):
-            break
+    warm_ups = count(1)
+
+    def both_answer() -> bool:
+        stage.call("ask_all", questions=names(f"warm-up {next(warm_ups)}", 4), seconds=3)
+        return all(replier.warmed_up for replier in repliers)
+
+    assert stage.happens(both_answer, *repliers)
     first = ask_all(stage, ants, 20)
     # One replier holds the first question, and the other overtakes it.
     assert stage.happens(lambda: any(ants[0] in r.taken for r in repliers), *repliers)
