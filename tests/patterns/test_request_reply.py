@@ -284,9 +284,10 @@ def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:
     # A server counts from when the question reached it; Mosquitto may be a whole second behind.
     assert stage.stays(lambda: not replier.done, 2.5)
     replier.release()
+    # Mosquitto leaves a question in the queue that was there behind one that expired.
+    assert stage.happens(lambda: busy.returned, busy)
     last = stage.call("ask_all", questions=["owl.mp4"], seconds=30)
     assert last == ["owl.mp4: done"]
-    assert stage.happens(lambda: busy.returned, busy)
     assert replier.taken == ["cat.mp4", "owl.mp4"]
 
 
