@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from tests.brokers import Server
+from tests.brokers.server import wait_until
 from tests.patterns.claims import Proof, claim, holds
 from tests.patterns.stage import Actor, Stage
 from tests.patterns.steps import Steps
@@ -150,13 +152,14 @@ def have_done(receivers: Sequence[Actor], events: int) -> bool:
 
 def both_receive(stage: Stage, *receivers: Actor) -> bool:
     """Publish events of no interest until each receiver has had one, and all are done."""
-    for published in range(2, 22, 2):
+    rounds = count(1)
+
+    def one_more_round() -> bool:
         stage.call("publish", events=[[str(uuid4()), "viewed warm-up.mp4"] for _ in "ab"])
-        if not stage.happens(partial(have_done, receivers, published), *receivers):
-            return False
-        if all(one.done for one in receivers):
-            return True
-    return False
+        wait_until(partial(have_done, receivers, 2 * next(rounds)), "both", stage.seconds)
+        return all(one.done for one in receivers)
+
+    return stage.happens(one_more_round, *receivers)
 
 
 @claim(

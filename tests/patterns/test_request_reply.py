@@ -187,7 +187,7 @@ def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
         stage.call("ask_all", questions=questions, seconds=3)
         return all(replier.warmed_up for replier in repliers)
 
-    stage.happens(both_answer, *repliers)
+    assert stage.happens(both_answer, *repliers)
     first = ask_all(stage, ants, 20)
     # One replier holds the first question, and the other overtakes it.
     assert stage.happens(lambda: any(ants[0] in r.taken for r in repliers), *repliers)
@@ -288,9 +288,10 @@ def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:
     # A server counts from when the question reached it; Mosquitto may be a whole second behind.
     assert stage.stays(lambda: not replier.done, 2.5, no_longer=True)
     replier.release()
+    # Mosquitto leaves a question in the queue that was there behind one that expired.
+    assert stage.happens(lambda: busy.returned, busy)
     last = stage.call("ask_all", questions=["owl.mp4"], seconds=30)
     assert last == ["owl.mp4: done"]
-    assert stage.happens(lambda: busy.returned, busy)
     assert replier.taken == ["cat.mp4", "owl.mp4"]
 
 

@@ -32,7 +32,7 @@ class OneLine(Mosquitto):
 def test_with_a_listener_nobody_may_connect_without_a_name(server: Server) -> None:
     with (
         server.another(OneLine) as own,
-        socket.create_connection((own.host, own.port_number), timeout=5) as connection,
+        socket.create_connection((own.host, own.port_number), timeout=30) as connection,
     ):
         connection.sendall(CONNECT)
         answer = connection.recv(64)
@@ -50,7 +50,7 @@ def connect(server: Server, client_id: bytes) -> socket.socket:
     """Open a session under a client id, as an MQTT 5 client does, and read the answer."""
     head = b"\x00\x04MQTT\x05\x02\x00\x05\x00"
     packet = head + len(client_id).to_bytes(2, "big") + client_id
-    connection = socket.create_connection((server.host, server.port_number), timeout=5)
+    connection = socket.create_connection((server.host, server.port_number), timeout=30)
     connection.sendall(bytes([CONNECT[0], len(packet)]) + packet)
     assert connection.recv(64)[0] == CONNACK
     return connection

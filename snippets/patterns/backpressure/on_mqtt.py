@@ -127,7 +127,7 @@ async def work(
 
 async def main() -> None:
     await declare()
-    confirmed = await submit(TASKS, patience=0.2)
+    confirmed = await submit(TASKS, patience=3)
     print(f"confirmed {confirmed} of {len(TASKS)} tasks: the queue is full")
     done: list[str] = []
 

@@ -50,9 +50,9 @@ async def main() -> None:
     handled = threading.Event()
     client.on_message = lambda _c, _u, message: handle(message)
     await connect(client)
+    network = next(t for t in threading.enumerate() if "paho" in t.name)
     client.subscribe(TOPIC, qos=1)
     client.publish(TOPIC, "cat.mp4", qos=1)
-    network = next(t for t in threading.enumerate() if "paho" in t.name)
     await asyncio.to_thread(network.join)
     print("the program goes on; connected, says paho:", client.is_connected())
 
