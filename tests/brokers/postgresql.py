@@ -71,7 +71,8 @@ class Postgresql(Server):
     def empty(self) -> None:
         with psycopg.connect(self.address, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                # Wait until each has gone: it may use a slot, or hold back a VACUUM, until then.
+                "SELECT pg_terminate_backend(pid, 30_000) FROM pg_stat_activity"
                 " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
             )
             # A slot outlives the program that made it, and keeps the write-ahead log.
