@@ -42,7 +42,7 @@ class Redis(Server):
         return f"redis://127.0.0.1:{self.port_number}/0"
 
     def _ask(self, command: str) -> str:
-        with socket.create_connection((self.host, self.port_number), timeout=5) as connection:
+        with socket.create_connection((self.host, self.port_number), timeout=30) as connection:
             connection.sendall(command.encode() + b"\r\n")
             return connection.recv(65536).decode()
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.brokers import Server
 from tests.patterns.claims import Case
-from tests.patterns.stage import REDELIVERY, Stage
+from tests.patterns.stage import LEASES, REDELIVERY, Stage
 from tests.snippets.running import MINIBROKER
 
 
@@ -23,7 +23,7 @@ def stage(
 ) -> Iterator[Stage]:
     """The snippet of the case in a folder of its own, with its server running and empty."""
     snippet = tmp_path / case.original.name
-    snippet.write_text(case.text())
+    snippet.write_text(case.text().replace(*LEASES.get(case.key, ("", ""))))
     if server is None:
         shutil.copy(MINIBROKER, tmp_path)
     # A claim that must fail is not given longer than the broker needs to keep it.

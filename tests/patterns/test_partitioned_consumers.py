@@ -207,7 +207,10 @@ def test_keys_of_one_partition_wait_for_each_other(stage: Stage) -> None:
     stage.call("declare", partitions=1)
     stage.call("submit", tasks=tasks("fox", "owl"))
     workers = [stage.spawn("work", worker=name, mode="hold", only="fox") for name in WORKERS]
-    assert stage.happens(lambda: "upload fox" in begun(workers), *workers)
+    assert stage.happens(
+        lambda: "upload fox" in begun(workers) and all(worker.process.events for worker in workers),
+        *workers,
+    )
     if not stage.holds:
         assert stage.happens(lambda: "notify owl" in done(*workers), *workers)
         return

@@ -304,7 +304,8 @@ def test_confirmed_tasks_survive_the_broker(stage: Stage) -> None:
     assert stage.happens(lambda: publisher.halfway, publisher)
     server.stop_storing()
     publisher.go_on()
-    confirmed = first if stage.stays(lambda: not publisher.returned, 1) else TASKS
+    stage.stays(lambda: not publisher.ended, 5)
+    confirmed = TASKS if publisher.returned else first
     server.kill()
     publisher.kill()
     server.start()
