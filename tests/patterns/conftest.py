@@ -34,6 +34,7 @@ def stage(
         server,
         addresses=addresses(case.text()),
         holds=case.proof.holds,
+        without=case.without,
         seconds=seconds,
     ) as stage:
         yield stage

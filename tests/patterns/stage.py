@@ -26,6 +26,8 @@ from tests.snippets.running import SNIPPETS, download
 #: as low as the broker lets them.
 REDELIVERY = {"kafka": 8.0, "nats": 4.0, "redis": 4.0}
 AT_ONCE = 1.5
+#: Seconds more for a changed snippet to show that it breaks a claim: its run ends when it does.
+TO_BREAK = 6.0
 
 #: Longer than a client's own request time-out, after which it tries again.
 CALL_SECONDS = 60
@@ -188,10 +190,12 @@ class Stage:
         *,
         addresses: Mapping[str, str] | None = None,
         holds: bool = True,
+        without: bool = False,
         seconds: float = 40,
     ) -> None:
         self.key = key
         self.holds = holds
+        self.without = without
         self.snippet = snippet
         self.server = server
         self.addresses = addresses or (server.environment_of_clients if server else {})
@@ -319,9 +323,12 @@ class Stage:
             return False
         return True
 
-    def stays(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Watch for so long whether the condition goes on to hold."""
-        deadline = time.monotonic() + seconds
+    def stays(self, condition: Callable[[], bool], seconds: float, *, proves: bool = False) -> bool:
+        """Watch for so long whether the condition goes on to hold.
+
+        Where that `proves` the claim, a snippet without its line has longer to break it.
+        """
+        deadline = time.monotonic() + seconds + (TO_BREAK if proves and self.without else 0)
         while time.monotonic() < deadline:
             if not condition():
                 return False

@@ -71,7 +71,7 @@ def test_a_subscriber_who_was_away_misses_nothing(stage: Stage) -> None:
     stage.call("publish", events=EVENTS[2:])
     after = stage.spawn("receive", subscriber="notifier")
     assert stage.happens(lambda: len(after.done) >= 2, after)
-    assert stage.stays(lambda: before.done + after.done == EVENTS, stage.redelivery)
+    assert stage.stays(lambda: before.done + after.done == EVENTS, stage.redelivery, proves=True)
 
 
 @claim("A subscriber who hangs or fails does not hold up the others.", **OWN_CHANNEL)

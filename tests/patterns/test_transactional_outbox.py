@@ -193,7 +193,7 @@ def test_relays_do_not_overtake_each_other(stage: Stage) -> None:
         before = steps.count("waiting")
         second = stage.spawn("relay")
         assert stage.happens(lambda: steps.count("waiting") > before, second)
-        assert stage.stays(lambda: not receiver.taken, AT_ONCE)
+        assert stage.stays(lambda: not receiver.taken, AT_ONCE, proves=True)
         first.kill()
     assert stage.happens(lambda: EVENTS[-1] in receiver.done, receiver)
     assert receiver.done == EVENTS
