@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
 
 from tests.brokers import Server
+from tests.brokers.server import wait_until
 from tests.snippets.running import SNIPPETS, run, run_with_python
 
 
@@ -163,7 +164,14 @@ def test_a_slot_that_is_too_far_behind_becomes_invalid(server: Server) -> None:
             for _ in range(6):  # each takes a segment of 16 MB
                 db.execute("INSERT INTO video VALUES ('cat')")
                 db.execute("SELECT pg_switch_wal()")
-            db.execute("CHECKPOINT")
+
+            def is_lost() -> bool:
+                db.execute("CHECKPOINT")
+                status = db.execute("SELECT wal_status FROM pg_replication_slots").fetchone()
+                return status == ("lost",)
+
+            # The process that makes checkpoints reads the new limit in its own time.
+            wait_until(is_lost, "the slot to be lost")
             with pytest.raises(psycopg.OperationalError, match="can no longer"):
                 db.execute("SELECT * FROM pg_logical_slot_peek_changes('cdc', NULL, NULL)")
         finally:
