@@ -24,6 +24,7 @@ from redis import Redis as RedisClient
 from redis.exceptions import AuthenticationError
 
 from tests.brokers import Server
+from tests.brokers.clients import comes
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
 
@@ -259,6 +260,13 @@ def test_kafka_restart_of_a_static_member_moves_no_partition(static: bool, serve
         admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
         await admin.start()
         await admin.create_topics([NewTopic("transcode", 2, 1)])
+
+        async def are_there() -> bool:
+            [topic] = await admin.describe_topics(["transcode"])
+            return len(topic["partitions"]) == 2
+
+        # A member that hears of them later joins the group again.
+        await comes(are_there)
         await admin.close()
         (stays, moves), (restarts, _) = await asyncio.gather(member("A"), member("B"))
         try:

@@ -66,7 +66,7 @@ async def jetstream(server: Server, in_flight: int) -> list[str]:
                     await message.nak()
                 else:
                     done.append(message.data.decode())
-                    await message.ack_sync()
+                    await message.ack_sync(timeout=20)
     return done
 
 

@@ -154,8 +154,8 @@ async def by_nats(server: Certified, ca: Path | None) -> str:
         connection = await nats.connect(
             f"{scheme}://127.0.0.1:{server.port_number}",
             tls=context,
+            connect_timeout=30,
             allow_reconnect=False,
-            connect_timeout=20,
             error_cb=ignore,
         )
     except ssl.SSLCertVerificationError:
@@ -186,7 +186,7 @@ async def by_aio_pika(server: Certified, ca: Path | None) -> str:
     scheme = "amqps" if ca else "amqp"
     address = f"{scheme}://guest:guest@127.0.0.1:{server.port_number}/"
     try:
-        async with await aio_pika.connect(address, ssl_context=context, timeout=5):
+        async with await aio_pika.connect(address, ssl_context=context, timeout=30):
             return "connected"
     except (OSError, aiormq.exceptions.AMQPError) as error:
         refused = "CERTIFICATE_VERIFY_FAILED" in str(error)

@@ -34,7 +34,7 @@ def stage(
         server,
         addresses=addresses(case.text()),
         holds=case.proof.holds,
+        without=case.without,
         seconds=seconds,
-        slack=5 if case.without else 0,
     ) as stage:
         yield stage

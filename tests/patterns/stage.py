@@ -28,6 +28,8 @@ REDELIVERY = {"kafka": 8.0, "nats": 4.0, "redis": 8.0}
 #: A lease is longer in a test than in a snippet: on a busy machine, its worker still renews it.
 LEASES = {"redis": ("LEASE = 2", "LEASE = 5")}
 AT_ONCE = 1.5
+#: Seconds more for a changed snippet to show that it breaks a claim: its run ends when it does.
+TO_BREAK = 6.0
 
 #: Longer than a client's own request time-out, after which it tries again.
 CALL_SECONDS = 60
@@ -190,16 +192,16 @@ class Stage:
         *,
         addresses: Mapping[str, str] | None = None,
         holds: bool = True,
+        without: bool = False,
         seconds: float = 40,
-        slack: float = 0,
     ) -> None:
         self.key = key
         self.holds = holds
+        self.without = without
         self.snippet = snippet
         self.server = server
         self.addresses = addresses or (server.environment_of_clients if server else {})
         self.seconds = seconds
-        self.slack = slack
         self.redelivery = REDELIVERY.get(key, AT_ONCE)
         self._processes: list[Process] = []
         self._caller: Process | None = None
@@ -332,7 +334,8 @@ class Stage:
         than the claim is watched: then it has some slack. `no_longer` is for a time that has to
         pass and no more.
         """
-        deadline = time.monotonic() + seconds + (0 if no_longer else self.slack)
+        slack = TO_BREAK if self.without and not no_longer else 0
+        deadline = time.monotonic() + seconds + slack
         while time.monotonic() < deadline:
             if not condition():
                 return False

@@ -81,7 +81,7 @@ IN_MEMORY = "asyncio.get_running_loop().call_later(60, asyncio.ensure_future, {0
     ),
 )
 def test_a_task_that_waits_holds_up_nobody(stage: Stage) -> None:
-    stage.replace(DELAYS, f"DELAYS = (0.5, 0.5), {(20, 20) if stage.holds else (3, 3)}")
+    stage.replace(DELAYS, f"DELAYS = (0.5, 0.5), {(30, 30) if stage.holds else (3, 3)}")
     stage.call("declare")
     stage.call("submit", messages=[DOG])
     worker = stage.spawn("work", worker="A", mode="fail", times=2)
@@ -107,14 +107,16 @@ def test_a_task_that_waits_holds_up_nobody(stage: Stage) -> None:
     postgresql=holds("WHERE due <= now()", ""),
 )
 def test_the_delays_are_kept_and_grow(stage: Stage) -> None:
+    lows = (0.2, 0.4)
+    if stage.without:  # what it does at once must not be as slow on a busy machine
+        lows = (5, 9)
+        stage.replace(DELAYS, "DELAYS = (5, 5), (9, 9)")
     stage.call("declare")
     stage.call("submit", messages=[DOG])
     worker = stage.spawn("work", worker="A", limit=1, **DOG_FAILS)
     assert stage.happens(lambda: worker.returned, worker)
     assert worker.taken == ["dog.mp4"] * 3
-    for (low, _), (before, after) in zip(
-        ((0.2, 0.3), (0.4, 0.6)), pairwise(worker.times), strict=True
-    ):
+    for low, (before, after) in zip(lows, pairwise(worker.times), strict=True):
         assert after - before >= low - ROUNDING
 
 
@@ -150,8 +152,8 @@ def test_the_delays_are_kept_and_grow(stage: Stage) -> None:
 )
 def test_a_crash_loses_no_task_that_waits(stage: Stage) -> None:
     # Should dog.mp4 fail again before the kill, it still comes again in time: it is no dead letter.
-    stage.replace(DELAYS, "DELAYS = (1, 1), (20, 20)")
-    if stage.seconds < 20:  # it must fail: no lease has to run out here before it can
+    stage.replace(DELAYS, "DELAYS = (1, 1), (30, 30)")
+    if stage.without:  # it must fail: no lease has to run out here before it can
         stage.seconds = 4
     if stage.key == "kafka":  # a name of its own lets it come back without a time-out
         stage.replace("client_id=name,", "client_id=name, group_instance_id=group and name,")

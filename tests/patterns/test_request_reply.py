@@ -9,7 +9,8 @@ from tests.patterns.home import WARM_UP
 from tests.patterns.stage import Actor, Stage
 
 #: Added to a snippet's copy: many questions on one connection, and what became of each. It ends
-#: with the first wrong answer, so that a changed snippet need not wait for the rest.
+#: with the first wrong answer, so that a changed snippet need not wait for the rest. The last
+#: question may have a time of its own.
 ASK_ALL = """
 async def ask_all(questions, seconds, at_once=100, last=None):
     places = asyncio.Semaphore(at_once)

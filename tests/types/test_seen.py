@@ -68,6 +68,7 @@ def test_a_deleted_consumer_looks_like_an_empty_one_at_first(server: Server) -> 
         async with jetstream(server) as stream:
             await stream.add_consumer("videos", durable_name="workers")
             workers = await stream.pull_subscribe_bind("workers", "videos")
+            # Long enough to be seen waiting, and to lose its consumer meanwhile.
             waiting = asyncio.create_task(workers.fetch(1, timeout=5))
 
             async def has_asked() -> bool:

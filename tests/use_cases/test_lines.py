@@ -164,8 +164,8 @@ def test_a_slot_that_is_too_far_behind_becomes_invalid(server: Server) -> None:
             def is_lost() -> bool:
                 """Tell whether it is, after a checkpoint: the first may not know the limit yet."""
                 db.execute("CHECKPOINT")
-                row = db.execute("SELECT wal_status FROM pg_replication_slots").fetchone()
-                return row == ("lost",)
+                status = db.execute("SELECT wal_status FROM pg_replication_slots").fetchone()
+                return status == ("lost",)
 
             wait_until(is_lost, "the slot to be lost")
             with pytest.raises(psycopg.OperationalError, match="can no longer"):
