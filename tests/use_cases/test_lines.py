@@ -37,7 +37,7 @@ LINES = {
         "stream_processing/on_kafka.py",
         '"read_committed"',
         '"read_uncommitted"',
-        "'cat from 60': 1, 'dog from 120': 1}\nlate:",
+        "'cat from 60': 1, 'dog from 120': 1}\nlate-views:",
     ),
     "a late view is set aside": Line(
         "stream_processing/on_kafka.py", "GRACE = 30", "GRACE = 300", "'cat from 0': 4"

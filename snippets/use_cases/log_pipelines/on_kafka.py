@@ -6,6 +6,7 @@
 
 import asyncio
 import os
+import re
 from collections import Counter, deque
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -16,6 +17,7 @@ BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
 LOGS = TopicPartition("logs", 0)
 ROOM = {"ERROR": 1000, "DEBUG": 800}  # lines that may wait, of each level
 BUDGET = {"ERROR": 0.0, "DEBUG": 0.01}  # the share that may be lost
+LINE = re.compile(rb"(\S+ (?:ERROR|DEBUG)) (\d{1,15}) ")
 DAY = 24 * 3600 * 1000
 
 
@@ -55,19 +57,29 @@ async def ship(buffer: Buffer, producer: AIOKafkaProducer) -> int:
     return batches
 
 
-async def collect(consumer: AIOKafkaConsumer) -> dict[str, tuple[int, int]]:
-    """Read to the end; return how many lines came, and how many did not."""
+async def collect(
+    consumer: AIOKafkaConsumer,
+) -> tuple[dict[str, tuple[int, int]], list[bytes]]:
+    """Read to the end; return how many lines came, and how many did not.
+
+    What has no number is returned as well, for a person to look at.
+    """
+    others: list[bytes] = []
     last: Counter[str] = Counter()
     came: Counter[str] = Counter()
     end = (await consumer.end_offsets([LOGS]))[LOGS]
     while await consumer.position(LOGS) < end:
         for record in (await consumer.getmany(timeout_ms=500)).get(LOGS, []):
-            sender, level, number, _ = record.value.decode().split(" ", 3)
-            line = f"{sender} {level}"
-            if int(number) > last[line]:  # else: it came a second time
-                last[line] = int(number)
+            found = LINE.match(record.value or b"")
+            if not found:
+                others.append(record.value or b"")
+                continue
+            line, number = found[1].decode(errors="replace"), int(found[2])
+            if number > last[line]:  # else: it came a second time
+                last[line] = number
                 came[line] += 1
-    return {line: (came[line], last[line] - came[line]) for line in last}
+    counts = {line: (came[line], last[line] - came[line]) for line in last}
+    return counts, others
 
 
 async def declare() -> None:
@@ -105,15 +117,19 @@ async def main() -> None:
         print("batches:", await ship(buffer, producer))
         buffer.log("DEBUG", "idle")  # the next line shows the gap before it
         print("batches:", await ship(buffer, producer))
+        # A program that does not use the buffer:
+        await producer.send_and_wait(LOGS.topic, b"Traceback (most recent")
 
     consumer = AIOKafkaConsumer(bootstrap_servers=BOOTSTRAP)
     consumer.assign([LOGS])
     async with consumer:
         await consumer.seek_to_beginning(LOGS)
-        for line, (came, lost) in sorted((await collect(consumer)).items()):
+        counts, others = await collect(consumer)
+        for line, (came, lost) in sorted(counts.items()):
             budget = BUDGET[line.split()[-1]]
             kept = "kept" if lost / (came + lost) <= budget else "exceeded"
             print(f"{line}: {came} came, {lost} lost, budget {kept}")
+        print("no line of ours:", *others)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
 JOB = "view-counter"  # its consumer group, and its transactional id
-VIEWS, COUNTS, LATE = "views", "counts", "late-views"
+VIEWS, COUNTS = "views", "counts"
+LATE, MALFORMED = "late-views", "malformed-views"
 WINDOW = 60  # seconds: views of one minute are counted together
 GRACE = 30  # seconds that a view may arrive out of order
 CLOCK = "clock"  # the latest view so far: the stream's time, not ours
@@ -29,13 +30,13 @@ async def declare() -> None:
         await admin.start()
         # One replica suits one server; on a cluster take 3.
         counts = NewTopic(COUNTS, 1, 1, topic_configs=policy)
-        others = [NewTopic(VIEWS, 1, 1), NewTopic(LATE, 1, 1)]
+        others = [NewTopic(name, 1, 1) for name in (VIEWS, LATE, MALFORMED)]
         await admin.create_topics([counts, *others])
     finally:
         await admin.close()
 
 
-async def watch(views: Sequence[tuple[int, str]]) -> None:
+async def watch(views: Sequence[object]) -> None:
     async with AIOKafkaProducer(
         bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
     ) as producer:
@@ -62,9 +63,9 @@ async def read_state() -> State:
     async with reader(place) as consumer:
         end = (await consumer.end_offsets([place]))[place]
         while await consumer.position(place) < end:
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                for record in records:
-                    state[record.key.decode()] = int(record.value)
+            batch = await consumer.getmany(timeout_ms=100)
+            for record in batch.get(place, []):
+                state[record.key.decode()] = int(record.value)
     return state
 
 
@@ -72,10 +73,12 @@ def is_open(start: int, now: int) -> bool:
     return now < start + WINDOW + GRACE
 
 
-def take(state: State, second: int, video: str) -> State | None:
-    """Return what a view changes; None if its window is closed."""
-    start = second - second % WINDOW
-    now = max(second, state.get(CLOCK, 0))
+def take(state: State, view: bytes) -> State | None:
+    """Return what a view changes, or None if its window is closed."""
+    second, video = json.loads(view)
+    video.encode()  # raises if it is no text, as int() does for the second
+    start = int(second) - int(second) % WINDOW
+    now = max(int(second), state.get(CLOCK, 0))
     key = f"{video} from {start}"
     counted = {key: state.get(key, 0) + 1, CLOCK: now}
     return counted if is_open(start, now) else None
@@ -84,8 +87,7 @@ def take(state: State, second: int, video: str) -> State | None:
 async def count(limit: int, crash: bool = False) -> None:
     place = TopicPartition(VIEWS, 0)
     async with AIOKafkaProducer(
-        # Whoever starts with this id aborts what the one before it left
-        # open, and locks that one out if it still lives.
+        # Its start aborts what the one before left open, and locks it out.
         bootstrap_servers=BOOTSTRAP,
         transactional_id=JOB,
     ) as producer:
@@ -97,11 +99,14 @@ async def count(limit: int, crash: bool = False) -> None:
                 if not (views := batch.get(place)):
                     continue
                 async with producer.transaction():
-                    for record in views:
-                        second, video = json.loads(record.value)
-                        if (counted := take(state, second, video)) is None:
-                            print("late:", video, "of second", second)
-                            await producer.send(LATE, record.value)
+                    for view in [record.value or b"" for record in views]:
+                        try:
+                            counted, aside = take(state, view), LATE
+                        except Exception:  # or it would stop every counter
+                            counted, aside = None, MALFORMED
+                        if counted is None:
+                            print(f"{aside}:", view.decode(errors="replace"))
+                            await producer.send(aside, view)
                             continue
                         state |= counted
                         for key, value in counted.items():
@@ -131,8 +136,8 @@ async def main() -> None:
         await count(limit=3, crash=True)
     except RuntimeError as error:
         print("crashed", error)
-    await watch([(55, "cat")])
-    await count(limit=4)
+    await watch([(55, "cat"), "cat"])
+    await count(limit=5)
     await count(limit=0)
 
 
