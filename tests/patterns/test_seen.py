@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,7 +23,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from nats.errors import TimeoutError as NothingCameError
 from nats.js.api import ConsumerConfig, DiscardPolicy, PubAck, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError
-from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -220,6 +223,46 @@ def test_mosquitto_hands_over_no_more_dead_letters_than_a_session_holds(
     assert (found == letters) == (letters == 900)
     told = "Outgoing messages are being dropped" in server.log.read_text()
     assert told == (letters == 1200)
+
+
+# Message expiration
+
+
+@pytest.mark.broker("mqtt")
+def test_mosquitto_leaves_what_is_behind_an_expired_message_to_the_next_one(server: Server) -> None:
+    one_at_a_time = Properties(PacketTypes.CONNECT)
+    one_at_a_time.ReceiveMaximum = 1
+    short_lived = Properties(PacketTypes.PUBLISH)
+    short_lived.MessageExpiryInterval = 1
+    subscribed = threading.Event()
+    came: queue.Queue[MQTTMessage] = queue.Queue()
+    worker = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5, manual_ack=True)
+    worker.on_subscribe = lambda *_: subscribed.set()
+    worker.on_message = lambda _client, _userdata, message: came.put(message)
+    worker.connect(server.host, server.port_number, properties=one_at_a_time)
+    worker.loop_start()
+
+    def publish(video: bytes, properties: Properties | None = None) -> None:
+        worker.publish("videos", video, 1, properties=properties).wait_for_publish(SECONDS)
+
+    def take() -> bytes:
+        message = came.get(timeout=SECONDS)
+        worker.ack(message.mid, message.qos)
+        return bytes(message.payload)
+
+    try:
+        worker.subscribe("videos", qos=1)
+        assert subscribed.wait(SECONDS)
+        publish(b"fox.mp4")
+        publish(b"dog.mp4", short_lived)
+        publish(b"cat.mp4")
+        time.sleep(3)  # its time runs out behind fox.mp4
+        assert take() == b"fox.mp4"
+        publish(b"owl.mp4")  # comes after the acknowledgement: the connection is the same
+        assert [take(), take()] == [b"owl.mp4", b"cat.mp4"]
+    finally:
+        worker.disconnect()
+        worker.loop_stop()
 
 
 # Delayed retry
