@@ -49,7 +49,6 @@ Kind = TypeVar("Kind", MQTTMessage, ReasonCode)
 
 @asynccontextmanager
 async def connect(name: str = "") -> AsyncIterator[tuple[Client, Reports]]:
-    """Run a client in its thread, and bring what it reports over to us."""
     loop = asyncio.get_running_loop()
     reports: Reports = asyncio.Queue()
 
@@ -81,6 +80,7 @@ async def connect(name: str = "") -> AsyncIterator[tuple[Client, Reports]]:
     try:
         await expect(ReasonCode, reports)
         yield client, reports
+        client.publish("leaving", qos=1).wait_for_publish(5)  # all has arrived
     finally:
         client.disconnect()
         await asyncio.to_thread(client.loop_stop)

@@ -70,6 +70,7 @@ async def connect(
     try:
         await expect(ReasonCode, reports)
         yield client, reports
+        client.publish("leaving", qos=1).wait_for_publish(5)  # all has arrived
     finally:
         client.disconnect()
         await asyncio.to_thread(client.loop_stop)
