@@ -28,11 +28,13 @@ def fill(stage: Stage, tasks: list[str], least: int) -> int:
 
     On MQTT a credit that comes late is taken for none: then there are still places.
     """
-    confirmed, patience = 0, 2 if stage.key == "mqtt" else BRIEFLY
+    if stage.key != "mqtt":
+        return int(stage.call("submit", tasks=tasks, patience=BRIEFLY))
+    confirmed = 0
 
     def is_full() -> bool:
         nonlocal confirmed
-        confirmed += int(stage.call("submit", tasks=tasks[confirmed:], patience=patience))
+        confirmed += int(stage.call("submit", tasks=tasks[confirmed:], patience=2))
         return confirmed >= least
 
     assert stage.happens(is_full)

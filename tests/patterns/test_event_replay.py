@@ -73,8 +73,7 @@ def test_a_new_reader_has_the_live_readers_state(stage: Stage) -> None:
     assert stage.happens(lambda: slow.halfway, slow)
     fast = stage.spawn("publish", events=FAST)
     # On PostgreSQL it has to wait. Where it need not, the live reader is ahead of the slow one.
-    waits = 3 if stage.key == "postgresql" else 0.5
-    stage.stays(lambda: FAST[0] not in live.done, waits)
+    stage.stays(lambda: FAST[0] not in live.done, 3 if stage.key == "postgresql" else 0.5)
     slow.go_on()
     assert stage.happens(lambda: slow.returned and fast.returned, slow, fast)
     stage.happens(lambda: len(live.done) >= len(FIRST + SLOW + FAST), live)

@@ -199,8 +199,7 @@ def test_two_receivers_at_the_same_moment_have_one_effect(stage: Stage) -> None:
         assert stage.happens(stopped, *receivers)
         both = (received or 0) + 2
         assert stage.happens(lambda: steps.count("received") >= both, *receivers)
-        # The second waits for the first.
-        assert stage.stays(lambda: not said(), 0.5)
+        assert stage.stays(lambda: not said(), 0.5)  # the second waits for the first
         steps.go_on("before")
     assert stage.happens(lambda: len(said()) >= 2, *receivers)
     assert stage.call("views")["cat.mp4"] == 1

@@ -304,8 +304,7 @@ def test_confirmed_tasks_survive_the_broker(stage: Stage) -> None:
     assert stage.happens(lambda: publisher.halfway, publisher)
     server.stop_storing()
     publisher.go_on()
-    waits = stage.stays(lambda: not publisher.returned, 1)
-    confirmed = first if waits else TASKS
+    confirmed = first if stage.stays(lambda: not publisher.returned, 1) else TASKS
     server.kill()
     publisher.kill()
     server.start()
