@@ -1,0 +1,97 @@
+"""The outbox of a service: its uploads and their events, in PostgreSQL."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection, OperationalError
+
+DATABASE = os.environ.get(
+    "DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres"
+)
+ANSWER_SECONDS = 20  # how long an answer of the database may take
+BATCH = 10  # events that a crash may publish again
+CONFIRM_SECONDS = 10.0  # for a batch; a stuck broker must not hold locks
+POLL_SECONDS = 0.1
+
+CREATE = """
+CREATE TABLE IF NOT EXISTS video (name text PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event text NOT NULL, written timestamptz NOT NULL DEFAULT now())"""
+VIDEO = "INSERT INTO video VALUES (%s)"
+EVENT = "INSERT INTO outbox (event) VALUES (%s)"
+# Else a relay that vanishes with its batch keeps the next one waiting until
+# the server's kernel gives its connection up: after two hours.
+LIMIT = "SET LOCAL idle_in_transaction_session_timeout = '30s'"
+# No SKIP LOCKED: a second relay waits, and no event overtakes another.
+NEXT = "SELECT id, event FROM outbox ORDER BY id LIMIT %s FOR UPDATE"
+DELETE = "DELETE FROM outbox WHERE id = ANY(%s)"
+
+Row = tuple[int, str]  # the message id, and the event
+Publish = Callable[[Sequence[Row]], Awaitable[None]]
+
+
+class Connection(AsyncConnection):
+    async def wait(self, *work: Any, **options: Any) -> Any:
+        """Give up, where psycopg waits for ever for a server that hangs."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await super().wait(*work, **options)
+        except TimeoutError:
+            raise OperationalError("PostgreSQL does not answer") from None
+
+
+@asynccontextmanager
+async def connect() -> AsyncIterator[AsyncConnection]:
+    """Open a connection that commits each statement, or each transaction."""
+    async with await Connection.connect(
+        DATABASE,
+        autocommit=True,
+        connect_timeout=10,
+        prepare_threshold=None,  # a pooler may change the session in between
+    ) as db:
+        yield db
+
+
+async def create_tables(db: AsyncConnection) -> None:
+    """Make the tables that are missing; once, before any service runs."""
+    await db.execute(CREATE)
+
+
+async def upload(db: AsyncConnection, videos: Sequence[str]) -> None:
+    """Commit each video with its event: both rows, or none."""
+    for video in videos:
+        async with db.transaction():
+            await db.execute(VIDEO, [video])
+            await db.execute(EVENT, [f"uploaded {video}"])
+
+
+async def move(db: AsyncConnection, publish: Publish) -> int:
+    """Publish a batch, then commit its deletion; return how many events.
+
+    `publish` returns when the broker has confirmed them all, or raises.
+    """
+    async with db.transaction():
+        await db.execute(LIMIT)
+        rows = await (await db.execute(NEXT, [BATCH])).fetchall()
+        if rows:
+            # Before the delete: a crash repeats events, rather than lose any.
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                await publish(rows)
+            await db.execute(DELETE, [[number for number, _ in rows]])
+        return len(rows)
+
+
+async def relay(
+    db: AsyncConnection, publish: Publish, limit: int | None = None
+) -> None:
+    """Move batch after batch, for ever or until `limit` events are moved."""
+    done = 0
+    while limit is None or done < limit:
+        moved = await move(db, publish)
+        done += moved
+        if not moved:
+            await asyncio.sleep(POLL_SECONDS)
