@@ -59,6 +59,12 @@ class Snippet:
                 imported.add(node.module)
         return sorted(f"{name}.py" for name in imported if (self.folder / f"{name}.py").is_file())
 
+    @cached_property
+    def whole_code(self) -> str:
+        """The text of the file and of its companions: all that it does."""
+        beside = (self.folder / path for path in self.companions)
+        return "\n".join([self.code, *(file.read_text(encoding="utf-8") for file in beside)])
+
     def command(self, site_url: str) -> str:
         """Return what a reader types to run the published file."""
         base = f"{site_url.rstrip('/')}/{FOLDER}"

@@ -75,16 +75,19 @@ def _lines(project: Project, name: str, claim: Claim, broker: Broker) -> str:
     if verdict is None or not verdict.line:
         return ""
     path = f"{name}/{broker.file_name}"
-    found = snippet(project.snippets, path).lines_of(verdict.line)
+    shown = snippet(project.snippets, path)
+    files = [shown, *(snippet(project.snippets, beside) for beside in shown.companions)]
+    found = [(file.path, lines) for file in files for lines in file.lines_of(verdict.line)]
     if not found:
         raise EvidenceError(
-            f"{FOLDER}/{path} does not contain the line that carries {claim.name}: "
-            f"{verdict.line!r}. Correct it beside the claim in {claim.test}, then run "
-            "`make record`"
+            f"{FOLDER}/{path}, with what it imports, does not contain the line that carries "
+            f"{claim.name}: {verdict.line!r}. Correct it beside the claim in {claim.test}, then "
+            "run `make record`"
         )
     places = ", ".join(
-        f'<a href="{escape(project.source(f"{FOLDER}/{path}", lines[0]))}">{_numbers(lines)}</a>'
-        for lines in found
+        f'<a href="{escape(project.source(f"{FOLDER}/{file}", lines[0]))}">'
+        f"{'' if file == path else f'{file}, '}{_numbers(lines)}</a>"
+        for file, lines in found
     )
     text = escape(" ".join(verdict.line.split()))
     return f"<li><strong>{escape(broker.label)}</strong> {places} <code>{text}</code></li>"

@@ -39,6 +39,9 @@ def file(project: Project, argument: str) -> str:
 
 
 def _whole(project: Project, shown: Snippet, marked: list[int], broker: Broker | None) -> list[str]:
+    if "/" not in shown.path:  # a module that several snippets share runs with them
+        head = f'.python .snippet title="{shown.path}" linenums="1" data-snippet="{shown.path}"'
+        return [*fence(shown.code, head), "", *_facts(project, shown)]
     lines = f' hl_lines="{" ".join(map(str, marked))}"' if marked else ""
     head = f'.python .snippet title="{shown.path}" linenums="1"{lines} data-snippet="{shown.path}"'
     printed = f'.text .output .no-copy title="Output" data-output="{shown.path}"'
@@ -58,7 +61,7 @@ def _facts(project: Project, shown: Snippet, broker: Broker | None = None) -> li
     facts = [f'[Download {shown.download_name}]({link}){{ download="{shown.download_name}" }}']
     if broker:
         facts += _needs(project, broker)
-        for other in addressed_in(shown.code):
+        for other in addressed_in(shown.whole_code):
             if other != broker:
                 facts += _needs(project, other)
     return [*(f"<span>{fact}</span>" for fact in facts), "{ .snippet-facts }"]

@@ -24,7 +24,7 @@ from tests.brokers import Server
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.patterns.stage import Stage
 from tests.records import AGAIN, DATA
-from tests.snippets.running import SNIPPETS
+from tests.snippets.running import SNIPPETS, download, whole_code
 
 RECORD = DATA / "lost_or_twice.json"
 FIRST, AFTER, IDEMPOTENT = WAYS = ("acknowledge first", "acknowledge after", "idempotent receiver")
@@ -188,12 +188,14 @@ def test_a_worker_killed_at_every_step(
     request: pytest.FixtureRequest,
 ) -> None:
     key = server.key
-    code = (SNIPPETS / "patterns" / "idempotent_receiver" / f"on_{key}.py").read_text()
-    given = addresses(code)
+    original = SNIPPETS / "patterns" / "idempotent_receiver" / f"on_{key}.py"
+    code = original.read_text()
+    given = addresses(whole_code(original))
 
     def staged(name: str, text: str) -> Stage:
-        snippet = tmp_path / part(name) / f"on_{key}.py"
-        snippet.parent.mkdir()
+        folder = tmp_path / part(name)
+        folder.mkdir()
+        snippet = download(original, folder)
         snippet.write_text(text)
         return Stage(key, snippet, server, addresses=given)
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.patterns.stage import Stage
-from tests.snippets.running import SNIPPETS
+from tests.snippets.running import SNIPPETS, download, holder
 
 ROOT = SNIPPETS.parent
 
@@ -62,24 +62,27 @@ class Case:
     def original(self) -> Path:
         return SNIPPETS / self.topic / f"on_{self.key}.py"
 
-    def text(self) -> str:
-        """Return the snippet's text for this case; the carrying line must be there once."""
-        text = self.original.read_text()
+    def prepare(self, folder: Path) -> Path:
+        """Put the snippet and its companions into a folder, as this case wants them.
+
+        The text that carries the claim must stand once in the snippet, or else in a companion.
+        """
+        copy = download(self.original, folder)
         line, instead = self.proof.line, self.proof.instead
-        if line is None:
-            return text
-        assert instead is not None
-        found = text.count(line)
-        if found != 1:
-            raise LookupError(
-                f"{self.original.relative_to(ROOT)} has {found} times, and must have once, the "
-                f"text that carries the claim: {line!r}. Put it back, or correct it in the claim."
-            )
-        if not self.without:
-            return text
-        changed = text.replace(line, instead)
-        compile(changed, str(self.original), "exec")
-        return changed
+        if line is not None:
+            file, found = holder(copy, line)
+            if found != 1:
+                raise LookupError(
+                    f"{self.original.relative_to(ROOT)}, with what it imports, has {found} times,"
+                    f" and must have once, the text that carries the claim: {line!r}. Put it back,"
+                    " or correct it in the claim."
+                )
+            if self.without:
+                assert instead is not None
+                changed = file.read_text().replace(line, instead)
+                compile(changed, file.name, "exec")
+                file.write_text(changed)
+        return copy
 
 
 def claim(sentence: str, **proofs: Proof) -> Callable[[Callable[[Stage], None]], Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from tests.brokers import Server
 from tests.patterns.claims import Case
 from tests.patterns.stage import LEASES, REDELIVERY, Stage
-from tests.snippets.running import MINIBROKER
+from tests.snippets.running import whole_code
 
 
 @pytest.fixture
@@ -22,17 +21,15 @@ def stage(
     tmp_path: Path,
 ) -> Iterator[Stage]:
     """The snippet of the case in a folder of its own, with its server running and empty."""
-    snippet = tmp_path / case.original.name
-    snippet.write_text(case.text().replace(*LEASES.get(case.key, ("", ""))))
-    if server is None:
-        shutil.copy(MINIBROKER, tmp_path)
+    snippet = case.prepare(tmp_path)
+    snippet.write_text(snippet.read_text().replace(*LEASES.get(case.key, ("", ""))))
     # A claim that must fail is not given longer than the broker needs to keep it.
     seconds = REDELIVERY.get(case.key, 0) + 4 if case.without else 40
     with Stage(
         case.key,
         snippet,
         server,
-        addresses=addresses(case.text()),
+        addresses=addresses(whole_code(case.original)),
         holds=case.proof.holds,
         without=case.without,
         seconds=seconds,

@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, overload
@@ -37,6 +38,17 @@ def load(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+@asynccontextmanager
+async def opened(function: Any, arguments: Mapping[str, Any]) -> AsyncIterator[tuple[Any, ...]]:
+    """Open what the function takes first, if that is not given: by its module's `connect()`."""
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    if first is None or first.name in arguments or first.default is not first.empty:
+        yield ()
+    else:
+        async with sys.modules[function.__module__].connect() as it:
+            yield (it,)
 
 
 class Interrupted(Sequence[str]):
@@ -94,7 +106,8 @@ class Home:
         if "handle" in inspect.signature(function).parameters:
             arguments["handle"] = self.handler(actor, **command["handler"])
         try:
-            value = await function(**arguments)
+            async with opened(function, arguments) as needs:
+                value = await function(*needs, **arguments)
         except Exception as error:
             say(actor=actor, error=f"{type(error).__name__}: {error}")
         else:

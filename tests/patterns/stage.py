@@ -19,7 +19,7 @@ from tests.brokers import Server
 from tests.brokers.server import wait_until
 from tests.patterns.home import WARM_UP
 from tests.patterns.nursery import nursery
-from tests.snippets.running import SNIPPETS, download
+from tests.snippets.running import SNIPPETS, download, holder, whole_code
 
 #: Seconds after which a message that nobody acknowledged must have come again. Where the broker
 #: sees the lost connection it is at once; the others wait for a time-out, which the snippets set
@@ -222,8 +222,9 @@ class Stage:
         seconds: float = 40,
     ) -> Self:
         """Return the stage of a topic's snippet as it is, copied into `folder`."""
-        copy = download(SNIPPETS / topic / f"on_{key}.py", folder)
-        found = addresses(copy.read_text()) if addresses else None
+        snippet = SNIPPETS / topic / f"on_{key}.py"
+        copy = download(snippet, folder)
+        found = addresses(whole_code(snippet)) if addresses else None
         return cls(key, copy, server, addresses=found, seconds=seconds)
 
     def __enter__(self) -> Self:
@@ -250,10 +251,12 @@ class Stage:
     def replace(self, text: str, instead: str) -> None:
         """Change the snippet's copy, before anybody acts: to show what another way would do."""
         assert not self._processes
-        before = self.snippet.read_text()
-        if before.count(text) != 1:
-            raise LookupError(f"{self.snippet.name} must have once, and has not: {text!r}")
-        self.snippet.write_text(before.replace(text, instead))
+        file, found = holder(self.snippet, text)
+        if found != 1:
+            raise LookupError(
+                f"{self.snippet.name} must have once, and has {found} times: {text!r}"
+            )
+        file.write_text(file.read_text().replace(text, instead))
 
     def kill_processes(self) -> None:
         """End every actor by SIGKILL; the minibroker, which lives among them, ends too."""

@@ -13,7 +13,7 @@ from bs4.filter import SoupStrainer
 from uv import find_uv_bin
 
 from tests.site.conftest import Site
-from tests.snippets.running import all_snippets, broker_key, download, name, run
+from tests.snippets.running import all_snippets, broker_key, download, name, run, whole_code
 
 
 def shown(snippet: Path, site: Path) -> str:
@@ -40,7 +40,7 @@ def address(request: pytest.FixtureRequest, snippet: Path) -> dict[str, str]:
     """Where the snippet finds its broker and its database, which are running and empty."""
     if not broker_key(snippet):
         return {}
-    found: dict[str, str] = request.getfixturevalue("addresses")(snippet.read_text())
+    found: dict[str, str] = request.getfixturevalue("addresses")(whole_code(snippet))
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from handbook.brokers import BROKERS
+from handbook.snippet import Snippet
 
 ROOT = Path(__file__).parents[2]
 SNIPPETS = ROOT / "snippets"
@@ -18,8 +19,19 @@ VARIABLES = {broker.variable for broker in BROKERS if broker.variable}
 
 
 def all_snippets() -> list[Path]:
-    """Return every snippet that has something to show: all but the minibroker itself."""
-    return sorted(path for path in SNIPPETS.rglob("*.py") if path != MINIBROKER)
+    """Return every snippet that runs by itself: all but the modules that several of them share."""
+    return sorted(path for path in SNIPPETS.rglob("*.py") if path.parent != SNIPPETS)
+
+
+def companions(snippet: Path) -> list[Path]:
+    """Return the shared modules that a reader must have beside the snippet."""
+    shown = Snippet(SNIPPETS, name(snippet))
+    return [SNIPPETS / companion for companion in shown.companions]
+
+
+def whole_code(snippet: Path) -> str:
+    """Return the snippet's text and that of the modules beside it: all that it does."""
+    return Snippet(SNIPPETS, name(snippet)).whole_code
 
 
 def name(snippet: Path) -> str:
@@ -34,12 +46,18 @@ def broker_key(snippet: Path) -> str | None:
 
 
 def download(snippet: Path, folder: Path) -> Path:
-    """Put the snippet into a reader's folder, with the minibroker if it imports that."""
+    """Put the snippet into a reader's folder, with the shared modules that it imports."""
     copy = folder / snippet.name
-    shutil.copy(snippet, copy)
-    if "from minibroker import" in snippet.read_text():
-        shutil.copy(MINIBROKER, folder)
+    for path in (snippet, *companions(snippet)):
+        shutil.copy(path, folder)
     return copy
+
+
+def holder(copy: Path, text: str) -> tuple[Path, int]:
+    """Return the file that has the text, and how often: a downloaded snippet or what is beside."""
+    beside = sorted(set(copy.parent.glob("*.py")) - {copy})
+    counts = {file: file.read_text().count(text) for file in (copy, *beside)}
+    return next(((file, count) for file, count in counts.items() if count), (copy, 0))
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import statistics
 import sys
 import tomllib
 from pathlib import Path
@@ -11,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from handbook.brokers import BROKERS, addressed_in, named
-from tests.snippets.running import SNIPPETS, all_snippets, broker_key, name
+from tests.snippets.running import (
+    SNIPPETS,
+    all_snippets,
+    broker_key,
+    companions,
+    name,
+    whole_code,
+)
 
 HEAD = re.compile(r"\A# /// script\n((?:#(?: .*)?\n)+?)# ///\n")
 #: Import name of a package, where it is not the name under which it is published.
@@ -35,14 +43,17 @@ def head(snippet: Path) -> dict[str, object]:
 
 
 def imported(snippet: Path) -> set[str]:
-    """Return the top-level packages that the snippet imports from outside the standard library."""
+    """Return the packages from outside the standard library that the snippet needs."""
     names = set()
-    for node in ast.walk(ast.parse(snippet.read_text())):
+    for node in ast.walk(ast.parse(whole_code(snippet))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
-    return {one.split(".")[0] for one in names} - set(sys.stdlib_module_names)
+    return {one.split(".")[0] for one in names} - {
+        *sys.stdlib_module_names,
+        *(path.stem for path in companions(snippet)),
+    }
 
 
 @each
@@ -52,26 +63,26 @@ def test_head_names_exactly_what_is_imported(snippet: Path) -> None:
     dependencies = metadata["dependencies"]
     assert isinstance(dependencies, list)
     declared = {re.split(r"[<>=~!]", one)[0] for one in dependencies}
-    used = {PUBLISHED_AS.get(one, one) for one in imported(snippet) - {"minibroker"}}
+    used = {PUBLISHED_AS.get(one, one) for one in imported(snippet)}
     assert declared == used
 
 
 @each
 def test_size_and_width(snippet: Path) -> None:
-    # Seventy lines are the aim. What is safe on a broker with leases, or with a client that has
-    # no asyncio, takes more; this is the end of it. A database beside the broker takes its part,
-    # and so does a state in a file beside a client that needs a thread.
     lines = snippet.read_text().splitlines()
-    two = broker_key(snippet) != "postgresql" and "DATABASE_URL" in snippet.read_text()
-    beside = broker_key(snippet) == "mqtt" and "TemporaryDirectory" in snippet.read_text()
-    assert 30 <= len(lines) <= (190 if two or beside else 145)
+    assert 30 <= len(lines) <= (100 if "patterns" in snippet.parts else 145)
     assert max(map(len, lines)) <= 79
+
+
+def test_half_of_the_patterns_snippets_have_at_most_eighty_lines() -> None:
+    lines = [len(path.read_text().splitlines()) for topic in TOPICS for path in topic.glob("*.py")]
+    assert statistics.median(lines) <= 80
 
 
 @each
 def test_address_comes_from_one_variable_with_the_usual_default(snippet: Path) -> None:
     key = broker_key(snippet)
-    text = snippet.read_text()
+    text = whole_code(snippet)
     variables = re.findall(r"environ(?:\.get)?[\[(]\s*\"(\w+)\"", text)
     # Beside its broker, a service may have a database.
     wanted = [named(key)] if key else []
@@ -96,12 +107,19 @@ def test_topic_is_on_known_brokers_with_one_signature(topic: Path) -> None:
     wanted = _signatures(topic / named("minibroker").file_name)
     assert wanted
     for path in files:
-        assert wanted <= _signatures(path), path.name
+        theirs = _signatures(path)
+        for function, signatures in wanted.items():
+            assert signatures & theirs.get(function, set()), f"{path.name}: {function}"
 
 
-def _signatures(path: Path) -> set[str]:
-    return {
-        f"{node.name}({ast.unparse(node.args)}) -> {node.returns and ast.unparse(node.returns)}"
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_")
-    }
+def _signatures(path: Path) -> dict[str, set[str]]:
+    """Return each public coroutine's signature, whole and without what is open: its first."""
+    found = {}
+    for code in (*companions(path), path):
+        for node in ast.parse(code.read_text()).body:
+            if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                returns = node.returns and ast.unparse(node.returns)
+                whole = f"({ast.unparse(node.args)}) -> {returns}"
+                del node.args.args[:1]
+                found[node.name] = {whole, f"({ast.unparse(node.args)}) -> {returns}"}
+    return found
