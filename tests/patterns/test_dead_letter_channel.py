@@ -25,7 +25,7 @@ WRITES = {
     "redis": "await bury(redis, fields, reason, tried)",
     "mqtt": "bury(client, message.payload, error, number)\n"
     "                        await expect(ReasonCode, reports)",
-    "postgresql": "await db.execute(BURY, [body, why, min(number, LIMIT)])",
+    "postgresql": "await db.execute(BURY, [*why, number])",
 }
 
 #: Seconds until a broker takes a silent worker for dead: less in a test than in the snippet.
@@ -87,7 +87,7 @@ def test_what_fails_becomes_a_dead_letter(stage: Stage) -> None:
     nats=holds("if number > LIMIT:", "if False:"),
     redis=holds("if number > LIMIT:", "if False:"),
     mqtt=differs("The worker counted, and its count died with it: the message comes again."),
-    postgresql=holds("autocommit=True", "autocommit=False"),
+    postgresql=holds("await counter.execute(COUNT", "await db.execute(COUNT"),
 )
 def test_what_kills_its_worker_becomes_a_dead_letter(stage: Stage) -> None:
     limit = "LIMIT, NOBODY = " if stage.key == "mqtt" else "LIMIT = "
@@ -129,7 +129,7 @@ def test_what_kills_its_worker_becomes_a_dead_letter(stage: Stage) -> None:
     mqtt=holds(WRITES["mqtt"], f"client.ack(message.mid, message.qos); {HANG}"),
     postgresql=holds(
         WRITES["postgresql"],
-        f'await db.execute(REMOVE, {{"id": task_id}}); await db.commit(); {HANG}',
+        f'await db.execute(REMOVE, {{"id": number}}); await db.execute("COMMIT"); {HANG}',
         says="Both are one transaction.",
     ),
 )
@@ -171,8 +171,8 @@ def test_a_crash_loses_no_dead_letter(stage: Stage) -> None:
     redis=holds("if video and number < LIMIT:", "if number < LIMIT:"),
     mqtt=holds("if number == LIMIT or not video:", "if number == LIMIT:"),
     postgresql=holds(
-        "if video and number < LIMIT:",
-        "if number < LIMIT:",
+        "if video and tries < LIMIT:",
+        "if tries < LIMIT:",
         says="The column lets in nothing that is not UTF-8.",
     ),
 )

@@ -6,30 +6,23 @@
 
 import asyncio
 import json
-import os
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import pairwise
 from random import Random
 
-from psycopg import AsyncConnection
+from database import Connection, connect, create
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
-POLL_SECONDS = 0.1  # nobody notifies of a task that is due now; usual: 1
+POLL_SECONDS = 0.1  # usual: 1
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT = len(DELAYS) + 1  # attempts
 RANDOM = Random()
-MESSAGES = ['{"video": "dog"}', '{"video": "cat"}', "video=owl"]
 
-CREATE = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS task (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    body text NOT NULL, headers jsonb NOT NULL DEFAULT '{}',
     attempt int NOT NULL DEFAULT 1,
     due timestamptz NOT NULL DEFAULT clock_timestamp());
-CREATE INDEX IF NOT EXISTS task_due ON task (due);
-CREATE TABLE IF NOT EXISTS dead_task (
-    body text NOT NULL, attempts int NOT NULL)"""
+CREATE TABLE IF NOT EXISTS dead_task (LIKE task, origin text NOT NULL)"""
 LOCK_NEXT = """
 SELECT id, body, attempt FROM task WHERE due <= now()
 ORDER BY due, id LIMIT 1 FOR UPDATE SKIP LOCKED"""
@@ -37,7 +30,8 @@ ORDER BY due, id LIMIT 1 FOR UPDATE SKIP LOCKED"""
 PARK = """
 UPDATE task SET attempt = attempt + 1,
     due = clock_timestamp() + %s * interval '1 second' WHERE id = %s"""
-BURY = "INSERT INTO dead_task (body, attempts) VALUES (%s, %s)"
+# The dead letter keeps the id and the headers of its task.
+BURY = "INSERT INTO dead_task SELECT *, 'task' FROM task WHERE id = %s"
 
 Handler = Callable[[str], Awaitable[None]]
 
@@ -47,76 +41,56 @@ def delay(attempt: int, random: Random) -> float:
     return random.uniform(*DELAYS[attempt - 1])
 
 
-async def declare() -> None:
-    async with await AsyncConnection.connect(URL) as db:
-        # Two CREATEs at the same moment collide, in spite of IF NOT EXISTS.
-        await db.execute("SELECT pg_advisory_xact_lock(hashtext('task'))")
-        await db.execute(CREATE)
+async def declare(db: Connection) -> None:
+    await create(db, TABLES)
 
 
-async def submit(messages: Sequence[str]) -> None:
-    async with await AsyncConnection.connect(URL) as db:  # commits at its end
-        await db.cursor().executemany(
-            "INSERT INTO task (body) VALUES (%s)", [[one] for one in messages]
-        )
-        await db.execute("NOTIFY task")  # sent with the commit
+async def submit(db: Connection, messages: Sequence[str]) -> None:
+    async with db.transaction():  # all of them, or none
+        for body in messages:
+            await db.execute("INSERT INTO task (body) VALUES (%s)", [body])
 
 
 async def work(worker: str, handle: Handler, limit: int = 0) -> None:
     settled = 0  # done or dead
-    async with await AsyncConnection.connect(
-        URL, application_name=worker
-    ) as db:
-        await db.execute("LISTEN task")
-        await db.commit()
+    async with connect(worker) as db:
         while not limit or settled < limit:
-            task = await (await db.execute(LOCK_NEXT)).fetchone()
-            if task is None:
-                await db.rollback()  # an idle worker keeps no transaction open
-                async for _ in db.notifies(timeout=POLL_SECONDS, stop_after=1):
-                    pass
-                continue
-            task_id, body, number = task
-            video, done = "", True
-            try:
-                video = str(json.loads(body)["video"])
-                await handle(video)
-            except Exception:
-                done = not video or number >= LIMIT
-                if done:  # malformed: at once, as no attempt can help
-                    await db.execute(BURY, [body, number])
-                else:
-                    pause = delay(number, RANDOM)
-                    await db.execute(PARK, [pause, task_id])
-            if done:
-                await db.execute("DELETE FROM task WHERE id = %s", [task_id])
-                settled += 1
-            await db.commit()  # until now, a crash undoes all of it
+            async with db.transaction():  # a crash undoes all of it
+                found = await db.execute(LOCK_NEXT)
+                async for task, body, number in found:  # one, or none
+                    video = ""
+                    try:
+                        video = str(json.loads(body)["video"])
+                        await handle(video)
+                    except Exception:
+                        if video and number < LIMIT:
+                            pause = delay(number, RANDOM)
+                            await db.execute(PARK, [pause, task])
+                            continue
+                        # Malformed: at once, as no attempt can help.
+                        await db.execute(BURY, [task])
+                    await db.execute("DELETE FROM task WHERE id = %s", [task])
+                    settled += 1
+            if not found.rowcount:
+                await asyncio.sleep(POLL_SECONDS)
 
 
-async def dead() -> list[tuple[str, int]]:
+async def dead(db: Connection) -> list[tuple[str, int]]:
     """Look at the dead letters: each body, and how often it was tried."""
-    async with await AsyncConnection.connect(URL) as db:
-        rows = await db.execute("SELECT body, attempts FROM dead_task")
-        return await rows.fetchall()
+    rows = await db.execute("SELECT body, attempt FROM dead_task")
+    return await rows.fetchall()
 
 
 async def main() -> None:
-    await declare()
-    times = []
-
     async def transcode(video: str) -> None:
-        if video == "dog":
-            times.append(time.monotonic())
-            if len(times) < LIMIT:
-                raise ConnectionError("the store is away")
-        print(f"transcoded {video}")
+        print(f"tried {video}")
+        raise ConnectionError("the store is away")
 
-    await submit(MESSAGES)
-    await work("A", transcode, limit=3)
-    for (low, _), (last, this) in zip(DELAYS, pairwise(times), strict=True):
-        print(f"waited {low} s or more: {this - last >= low}")
-    print("dead:", *await dead())
+    async with connect() as db:
+        await declare(db)
+        await submit(db, ['{"video": "dog"}', "video=owl"])
+        await work("A", transcode, limit=2)
+        print("dead:", *sorted(await dead(db)), sep="\n  ")
 
 
 if __name__ == "__main__":
