@@ -2,36 +2,32 @@
 # requires-python = ">=3.11"
 # dependencies = ["psycopg[binary]>=3.3"]
 # ///
-"""Request-reply on PostgreSQL: each asker gets its own answers."""
+"""Request-reply on PostgreSQL: the answer comes into the question's row."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from psycopg import AsyncConnection, sql
+from database import Connection, connect, create
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
-POLL_SECONDS = 1  # nobody notifies of a question that a dead replier let go
+POLL_SECONDS = 0.05
 
-CREATE = """
+TABLE = """
 CREATE TABLE IF NOT EXISTS question (
-    id text PRIMARY KEY, body text NOT NULL, reply_to text NOT NULL,
+    id uuid PRIMARY KEY, body text NOT NULL,
     deadline timestamptz NOT NULL, answer text)"""
 ASK = """
-INSERT INTO question (id, body, reply_to, deadline)
-VALUES (%s, %s, %s, clock_timestamp() + %s * interval '1 second')"""
-TAKE_ANSWER = "DELETE FROM question WHERE id = %s RETURNING answer"
+INSERT INTO question (id, body, deadline)
+VALUES (%s, %s, clock_timestamp() + %s * interval '1 second')"""
+TAKE_ANSWER = """
+DELETE FROM question WHERE id = %s AND answer IS NOT NULL RETURNING answer"""
 LOCK_NEXT = """
-SELECT id, body, reply_to FROM question
+SELECT id, body FROM question
 WHERE answer IS NULL AND deadline > clock_timestamp()
 ORDER BY deadline LIMIT 1 FOR UPDATE SKIP LOCKED"""
-# A notification carries up to 8000 bytes: so the id, and not the answer.
-REPLY = """
-WITH answered AS (UPDATE question SET answer = %s WHERE id = %s RETURNING *)
-SELECT pg_notify(reply_to, id) FROM answered"""
+REPLY = "UPDATE question SET answer = %s WHERE id = %s"
+# Questions and answers whose requestor has given up.
 SWEEP = """
 DELETE FROM question WHERE id IN (
     SELECT id FROM question WHERE deadline < clock_timestamp()
@@ -41,79 +37,52 @@ Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
-async def declare() -> None:
-    async with await AsyncConnection.connect(URL) as db:
-        # Two CREATEs at the same moment collide, in spite of IF NOT EXISTS.
-        await db.execute("SELECT pg_advisory_xact_lock(hashtext('question'))")
-        await db.execute(CREATE)
+async def declare(db: Connection) -> None:
+    await create(db, TABLE)
 
 
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
-    """Listen on a channel of its own; what it yields serves many at once."""
-    me = f"asker_{uuid4().hex}"
-    waiting: dict[str, asyncio.Queue[None]] = {}
+    """Connect once; what it yields serves many questions at the same time.
 
-    async def listen() -> None:
-        async for notification in listening.notifies():
-            number = notification.payload
-            if number in waiting:  # else it is late, or no answer
-                waiting[number].put_nowait(None)
+    After a lost connection each question raises: enter `asker()` again.
+    """
+    async with connect() as db:
 
-    async def ask(question: str, seconds: float) -> str:
-        number = uuid4().hex
-        waiting[number] = asyncio.Queue()
-        try:
+        async def ask(question: str, seconds: float) -> str:
+            number = uuid4()
             async with asyncio.timeout(seconds):
-                await db.execute(ASK, [number, question, me, seconds])
-                await db.execute("NOTIFY question")
-                await waiting[number].get()
-                found = await db.execute(TAKE_ANSWER, [number])
-                [reply] = await found.fetchone() or [None]
-                return str(reply)
-        finally:
-            del waiting[number]
+                await db.execute(ASK, [number, question, seconds])
+                while True:
+                    taken = await db.execute(TAKE_ANSWER, [number])
+                    async for (answer,) in taken:
+                        return str(answer)
+                    await asyncio.sleep(POLL_SECONDS)
 
-    async with (
-        await AsyncConnection.connect(URL, autocommit=True) as db,
-        await AsyncConnection.connect(URL, autocommit=True) as listening,
-    ):
-        await listening.execute(
-            sql.SQL("LISTEN {}").format(sql.Identifier(me))
-        )
-        listener = asyncio.create_task(listen())
-        try:
-            yield ask
-        finally:
-            listener.cancel()
+        yield ask
 
 
 async def answer(replier: str, handle: Handler) -> None:
-    async with await AsyncConnection.connect(
-        URL, application_name=replier
-    ) as db:
-        await db.execute("LISTEN question")
-        await db.commit()
+    async with connect(replier) as db:
         while True:
-            if found := await (await db.execute(LOCK_NEXT)).fetchone():
-                number, question, _ = found
-                reply = await handle(question)
-                await db.execute(REPLY, [reply, number])
-                await db.commit()  # unlocks it, and sends the notification
-            else:
-                await db.execute(SWEEP)  # answers that nobody fetched, too
-                await db.commit()
-                async for _ in db.notifies(timeout=POLL_SECONDS, stop_after=1):
-                    pass
+            async with db.transaction():
+                found = await db.execute(LOCK_NEXT)
+                async for number, question in found:  # one, or none
+                    reply = await handle(question)
+                    await db.execute(REPLY, [reply, number])
+            if not found.rowcount:
+                await db.execute(SWEEP)
+                await asyncio.sleep(POLL_SECONDS)
 
 
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its asker waits
+            await asyncio.sleep(1.5)  # longer than its requestor waits
         return f"{video}: {len(video)} min"
 
-    await declare()
+    async with connect() as db:
+        await declare(db)
     replier = asyncio.create_task(answer("replier", probe))
     async with asker() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
