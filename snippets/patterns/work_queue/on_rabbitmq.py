@@ -6,57 +6,62 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
-from aio_pika import DeliveryMode, Message, connect
+import aio_pika
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelInvalidStateError
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 QUEUE = "transcode"
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
-
 Handler = Callable[[str, int | None], Awaitable[None]]
 
 
-async def declare() -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
-        # Only a quorum queue counts deliveries. RabbitMQ 4 drops a task whose
-        # 21st failed, unless the queue has a dead letter exchange.
-        await channel.declare_queue(
-            QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
+@asynccontextmanager
+async def connect() -> AsyncIterator[AbstractChannel]:
+    # A silent connection is given up after three heartbeats (seconds).
+    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
+        channel = await opened.channel(on_return_raises=True)
+        # Else aio-pika waits for ever once its consumer is cancelled.
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(
+            lambda _: opened.close(ConnectionError("consumer cancelled"))
         )
+        with suppress(ChannelInvalidStateError):  # its text is empty
+            yield channel
+            if not channel.is_closed:
+                return
+        # Else a worker would return: its loop ends with the channel.
+        raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
 
 
-async def submit(tasks: Sequence[str]) -> None:
-    async with await connect(URL) as connection:
-        # RabbitMQ confirms what it can't route, too: it returns it first, and
-        # without on_return_raises nobody would notice.
-        channel = await connection.channel(
-            publisher_confirms=True, on_return_raises=True
+async def declare(channel: AbstractChannel) -> None:
+    # Only a quorum queue counts deliveries. RabbitMQ 4 drops a task whose
+    # 21st failed, unless the queue has a dead letter exchange.
+    await channel.declare_queue(
+        QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
+    )
+
+
+async def submit(channel: AbstractChannel, tasks: Sequence[str]) -> None:
+    for task in tasks:
+        message = Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(  # waits for the confirm
+            message, routing_key=QUEUE, mandatory=True, timeout=10
         )
-        for task in tasks:
-            await channel.default_exchange.publish(
-                Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT),
-                routing_key=QUEUE,
-                mandatory=True,
-            )
 
 
 async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
+    done = 0
+    # A connection of its own: as it ends, what the worker holds goes back.
+    async with connect() as channel:
         await channel.set_qos(prefetch_count=prefetch)
-        # Without this, aio-pika waits for ever once the server has cancelled
-        # its consumer: the queue is deleted, or (4.3) a task took too long.
-        ends: list[asyncio.Task[None]] = []
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: ends.append(asyncio.create_task(connection.close()))
-        )
         queue = await channel.get_queue(QUEUE)
-        done = 0
         async with queue.iterator(consumer_tag=worker) as messages:
             async for message in messages:
                 # The server's count, but at first what the publisher may say.
@@ -69,31 +74,26 @@ async def work(
                 if done == limit:
                     await messages.close()  # or the ack brings another task
                 await message.ack()
-        if done != limit:  # the iterator ends quietly with its connection
-            raise ConnectionError("RabbitMQ sends nothing any more")
 
 
 async def main() -> None:
-    await declare()
-    await submit(TASKS)
+    async with connect() as channel:
+        await declare(channel)
+        await submit(channel, TASKS)
     print(f"confirmed {len(TASKS)} tasks")
-
-    async def crash(task: str, delivery: int | None) -> None:
-        raise RuntimeError(task, delivery)
-
-    try:
-        await work("A", crash)
-    except RuntimeError:
-        print("worker A crashed before it acknowledged its first task")
-
-    deliveries: dict[str, int | None] = {}
+    seen: list[str] = []
 
     async def note(task: str, delivery: int | None) -> None:
-        deliveries[task] = delivery
+        seen.append(f"{task}: delivery {delivery}")
+        if len(seen) == 1:
+            raise RuntimeError("crashed")
 
+    try:
+        await work("A", note)
+    except RuntimeError:
+        print("worker A crashed before it acknowledged its first task")
     await asyncio.gather(work("A", note, limit=2), work("B", note, limit=2))
-    for task, delivery in sorted(deliveries.items()):
-        print(f"{task}: delivery {delivery or 'not counted'}")
+    print(*sorted(seen[1:]), sep="\n")
 
 
 if __name__ == "__main__":
