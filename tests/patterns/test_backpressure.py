@@ -152,7 +152,9 @@ def test_no_confirmed_task_is_lost(stage: Stage) -> None:
         '"$share/workers/transcode"',
         '"transcode"',
     ),
-    postgresql=holds("for _ in range(prefetch):", "for _ in range(5):"),
+    postgresql=holds(
+        "held = await db.execute(LOCK_NEXT, [most])", "held = await db.execute(LOCK_NEXT, [5])"
+    ),
 )
 def test_a_hanging_worker_holds_its_prefetch(stage: Stage) -> None:
     if stage.key == "nats":  # it hangs: that its lease goes on is another claim
@@ -203,7 +205,7 @@ def test_a_hanging_worker_holds_its_prefetch(stage: Stage) -> None:
     ),
     postgresql=holds(
         "await handle(body)",
-        'await db.execute("DELETE FROM task WHERE id = %s", [number]); await db.commit();'
+        'await db.execute("DELETE FROM task WHERE id = %s", [task]); await db.execute("COMMIT");'
         " await handle(body)",
     ),
 )

@@ -63,7 +63,7 @@ def test_what_expired_is_never_delivered(stage: Stage) -> None:
     nats=holds("str(seconds)", "str(0.5)"),
     redis=holds('"ttl": seconds', '"ttl": 0.5'),
     mqtt=holds("math.ceil(seconds)", "math.ceil(0.5)"),
-    postgresql=holds("[[task, seconds] for", "[[task, 0.5] for"),
+    postgresql=holds("[task, seconds]", "[task, 0.5]"),
 )
 def test_each_message_has_its_own_time(stage: Stage) -> None:
     stage.call("declare")
@@ -84,7 +84,7 @@ def test_each_message_has_its_own_time(stage: Stage) -> None:
     nats=holds("str(seconds)", "str(60)"),
     redis=holds('"ttl": seconds', '"ttl": 60'),
     mqtt=holds("math.ceil(seconds)", "60"),
-    postgresql=holds("[[task, seconds] for", "[[task, 60] for"),
+    postgresql=holds("[task, seconds]", "[task, 60]"),
 )
 def test_a_late_message_is_not_delivered_again(stage: Stage) -> None:
     stage.call("declare")
@@ -114,7 +114,7 @@ BROKEN = {
     "nats": ("str(seconds)", '"soon"'),
     "redis": ('"ttl": seconds', '"ttl": "soon"'),
     "mqtt": ("math.ceil(seconds)", '"soon"'),
-    "postgresql": ("[[task, seconds] for", '[[task, "soon"] for'),
+    "postgresql": ("[task, seconds]", '[task, "soon"]'),
 }
 
 

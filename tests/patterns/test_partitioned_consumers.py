@@ -164,7 +164,7 @@ def test_a_keys_tasks_are_handled_in_order(stage: Stage) -> None:
     ),
     postgresql=holds(
         "await handle(body)",
-        'await db.execute("DELETE FROM task WHERE id = %s", [number]); await db.commit();'
+        'await db.execute("DELETE FROM task WHERE id = %s", [task]); await db.execute("COMMIT");'
         " await handle(body)",
     ),
 )

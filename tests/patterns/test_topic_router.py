@@ -95,13 +95,26 @@ TABLE = (
 #: than all that it does.
 TOGETHER = """
 
+async def with_its_connection(function, **arguments):
+    from tests.patterns.home import opened
+
+    async with opened(function, arguments) as needs:
+        await function(*needs, **arguments)
+
+
 async def subscribe_all(patterns):
-    await asyncio.gather(*(subscribe(one, [its]) for one, its in patterns.items()))
+    await asyncio.gather(*(
+        with_its_connection(subscribe, receiver=one, patterns=[its])
+        for one, its in patterns.items()
+    ))
 
 
 async def receive_all(receivers, handle):
     async def receive_as(receiver):
-        await receive(receiver, lambda key, body: handle(key, body, receiver))
+        async def note(key, body):
+            await handle(key, body, receiver)
+
+        await with_its_connection(receive, receiver=receiver, handle=note)
 
     await asyncio.gather(*map(receive_as, receivers))
 """

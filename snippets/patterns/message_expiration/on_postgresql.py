@@ -5,16 +5,13 @@
 """Message expiration on PostgreSQL: what is too late is never selected."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 
-from psycopg import AsyncConnection
+from database import Connection, connect, create
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
-POLL_SECONDS = 1  # nobody notifies of a task that a dead worker let go
+POLL_SECONDS = 0.1  # usual: 1
 
-CREATE = """
+TABLE = """
 CREATE TABLE IF NOT EXISTS push (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL,
     expires timestamptz NOT NULL)"""
@@ -34,53 +31,43 @@ DELETE FROM push WHERE id IN (
 Handler = Callable[[str], Awaitable[None]]
 
 
-async def declare() -> None:
-    async with await AsyncConnection.connect(URL) as db:
-        # Two CREATEs at the same moment collide, in spite of IF NOT EXISTS.
-        await db.execute("SELECT pg_advisory_xact_lock(hashtext('push'))")
-        await db.execute(CREATE)
+async def declare(db: Connection) -> None:
+    await create(db, TABLE)
 
 
-async def submit(tasks: Sequence[str], seconds: float) -> None:
-    async with await AsyncConnection.connect(URL) as db:  # commits at its end
-        rows = [[task, seconds] for task in tasks]
-        await db.cursor().executemany(INSERT, rows)
-        await db.execute("NOTIFY push")  # sent with the commit
+async def submit(db: Connection, tasks: Sequence[str], seconds: float) -> None:
+    async with db.transaction():  # all of them, or none
+        for task in tasks:
+            await db.execute(INSERT, [task, seconds])
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    async with await AsyncConnection.connect(
-        URL, application_name=worker
-    ) as db:
-        await db.execute("LISTEN push")
-        await db.commit()
+    async with connect(worker) as db:
         done = 0
         while done != limit:
-            row = await (await db.execute(LOCK_NEXT)).fetchone()
-            if row is None:
+            async with db.transaction():
+                found = await db.execute(LOCK_NEXT)
+                async for task, body in found:  # one, or none
+                    await handle(body)
+                    await db.execute("DELETE FROM push WHERE id = %s", [task])
+                    done += 1
+            if not found.rowcount:
                 await db.execute(SWEEP)
-                await db.commit()
-                async for _ in db.notifies(timeout=POLL_SECONDS, stop_after=1):
-                    pass
-                continue
-            number, body = row
-            await handle(body)
-            await db.execute("DELETE FROM push WHERE id = %s", [number])
-            await db.commit()
-            done += 1
+                await asyncio.sleep(POLL_SECONDS)
 
 
 async def main() -> None:
     async def push(task: str) -> None:
         print(task)
 
-    await declare()
-    await submit(["push: cat.mp4 is live"], seconds=60)
-    await submit(["push: dog.mp4 starts now"], seconds=1)
-    print("no worker for two seconds")
-    await asyncio.sleep(2)
-    await submit(["push: owl.mp4 is live"], seconds=60)
-    await work("A", push, limit=2)
+    async with connect() as db:
+        await declare(db)
+        await submit(db, ["push: cat.mp4 is live"], seconds=60)
+        await submit(db, ["push: dog.mp4 starts now"], seconds=1)
+        print("no worker for two seconds")
+        await asyncio.sleep(2)
+        await submit(db, ["push: owl.mp4 is live"], seconds=60)
+        await work("A", push, limit=2)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,15 @@
 """Partitioned consumers on PostgreSQL: each key is a partition of its own."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 
-from psycopg import AsyncConnection
+from database import Connection, connect, create
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
-POLL_SECONDS = 1  # nobody notifies of a task that a dead worker let go
+POLL_SECONDS = 0.1  # usual: 1
 STEPS = ("upload", "transcode", "thumbnail", "notify")
 TASKS = [(name, f"{step} {name}") for name in ("fox", "owl") for step in STEPS]
 
-CREATE = """
+TABLE = """
 CREATE TABLE IF NOT EXISTS task (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key text NOT NULL, body text NOT NULL, UNIQUE (key, id))"""
@@ -33,47 +30,34 @@ ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"""
 Handler = Callable[[str], Awaitable[None]]
 
 
-async def declare(partitions: int = 2) -> None:
+async def declare(db: Connection, partitions: int = 2) -> None:
     del partitions  # a worker locks a key, so there is nothing to divide
-    async with await AsyncConnection.connect(URL) as db:
-        # Two CREATEs at the same moment collide, in spite of IF NOT EXISTS.
-        await db.execute("SELECT pg_advisory_xact_lock(hashtext('task'))")
-        await db.execute(CREATE)
+    await create(db, TABLE)
 
 
-async def submit(tasks: Sequence[tuple[str, str]]) -> None:
-    async with await AsyncConnection.connect(URL) as db:  # commits at its end
+async def submit(db: Connection, tasks: Sequence[tuple[str, str]]) -> None:
+    async with db.transaction():  # all of them, or none
         for key in sorted({key for key, _ in tasks}):  # sorted: no deadlock
             await db.execute(IN_TURN, [key])
-        await db.cursor().executemany(INSERT, tasks)
-        await db.execute("NOTIFY task")  # sent with the commit
+        for key, body in tasks:
+            await db.execute(INSERT, [key, body])
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    async with await AsyncConnection.connect(
-        URL, application_name=worker
-    ) as db:
-        await db.execute("LISTEN task")
-        await db.commit()
+    async with connect(worker) as db:
         done = 0
         while limit is None or done < limit:
-            found = await (await db.execute(LOCK_NEXT)).fetchone()
-            if found:
-                number, body = found
-                await handle(body)
-                await db.execute("DELETE FROM task WHERE id = %s", [number])
-                await db.execute("NOTIFY task")  # the key's next task is free
-                await db.commit()
-                done += 1
-            else:
-                await db.rollback()  # keep no transaction open while idle
-                async for _ in db.notifies(timeout=POLL_SECONDS, stop_after=1):
-                    pass
+            async with db.transaction():
+                found = await db.execute(LOCK_NEXT)
+                async for task, body in found:  # one, or none
+                    await handle(body)
+                    await db.execute("DELETE FROM task WHERE id = %s", [task])
+                    done += 1
+            if not found.rowcount:
+                await asyncio.sleep(POLL_SECONDS)
 
 
 async def main() -> None:
-    await declare()
-    await submit(TASKS[:4])
     handled: list[str] = []
 
     async def note(task: str) -> None:
@@ -81,11 +65,13 @@ async def main() -> None:
         if handled == ["upload fox", "transcode fox"]:
             raise RuntimeError("crashed")
 
+    async with connect() as db:
+        await declare(db)
+        await submit(db, TASKS)
     try:
         await work("A", note)
     except RuntimeError as error:
         print("A:", ", ".join(handled), "...", error)
-    await submit(TASKS[4:])
     await work("B", note, limit=7)
     for key in ("fox", "owl"):
         print("B:", ", ".join(task for task in handled[2:] if key in task))
