@@ -97,8 +97,9 @@ class _Picture:
         self._kinds = Counter(event.kind for event in events if event.kind != "routed")
         self._queues: dict[int, list[str]] = {}  # message -> the queues it was published to
         self._fed_by: dict[str, set[str]] = {}  # queue -> routing keys; itself for dead letters
+        self._sent = {e.message.id: e.message.headers for e in events if e.kind == "published"}
         for event in events:
-            if event.kind == "routed" and "death_queue" in event.message.headers:
+            if event.kind == "routed" and self._is_dead(event.message):
                 self._fed_by.setdefault(event.place, set()).add(event.place)
             elif event.kind == "routed":
                 self._fed_by.setdefault(event.place, set()).add(event.message.routing_key)
@@ -164,8 +165,12 @@ class _Picture:
             self._note(f"a copy each for {names}", lane)
             self._copied_to = queues
 
+    def _is_dead(self, message: Message) -> bool:
+        """Tell whether the broker moved it: a publisher's copy may have a death's headers, too."""
+        return message.headers != self._sent[message.id]
+
     def _routed(self, message: Message, queue: str) -> None:
-        if "death_queue" in message.headers:
+        if self._is_dead(message):
             old, reason = message.headers["death_queue"], message.headers["death_reason"]
             self._arrow(self._lane(old), "->>", self._lane(queue), f"{message.body} ({reason})")
         elif len(self._targets(message)) > 1:

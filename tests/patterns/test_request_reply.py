@@ -323,5 +323,5 @@ def test_what_is_malformed_stops_nobody(stage: Stage) -> None:
     assert stage.happens(lambda: asker.returned, asker, replier)
     assert asker.value == done(cats)
     assert stage.happens(lambda: replier.done == cats, replier)
-    if stage.key != "postgresql":
+    if stage.key not in {"minibroker", "postgresql"}:  # there: a dead letter, and impossible
         assert "not a question" in replier.process.errors()

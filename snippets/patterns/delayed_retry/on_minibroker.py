@@ -7,9 +7,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import chain, pairwise
-from math import inf
 from random import Random
 
 from minibroker import Broker
@@ -17,20 +16,16 @@ from minibroker import Broker
 BROKER = Broker()  # lives in this process, and dies with it
 QUEUE, DEAD = "transcode", "dead"
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
+# In one queue for all, a short delay would wait behind a long one.
+WAITS = {pause: f"wait.{pause}" for pause in chain(*DELAYS)}
 LIMIT = len(DELAYS) + 1  # attempts
 RANDOM = Random()
-MESSAGES = ['{"video": "dog"}', '{"video": "cat"}', "video=owl"]
-
 Handler = Callable[[str], Awaitable[None]]
 
 
 def delay(attempt: int, random: Random) -> float:
     """Wait longer each time, and not for as long as all the others do."""
     return random.choice(DELAYS[attempt - 1])  # more choices spread finer
-
-
-# In one queue for all, a short delay would wait behind a long one.
-WAITS = {pause: f"wait.{pause}" for pause in chain(*DELAYS)}
 
 
 async def declare() -> None:
@@ -42,14 +37,13 @@ async def declare() -> None:
 
 async def submit(messages: Sequence[str]) -> None:
     for body in messages:
-        publish(QUEUE, body)
+        publish(QUEUE, body, {})
 
 
 def publish(
-    queue: str, body: str, attempt: int = 1, pause: float = inf
+    to: str, body: str, headers: Mapping[str, str], pause: float = 1e9
 ) -> None:
-    note = {"attempt": str(attempt)}
-    if queue not in BROKER.publish(queue, body, pause, **note):
+    if to not in BROKER.publish(to, body, pause, **headers):
         raise LookupError(f"no queue for {body!r}: call declare() first")
 
 
@@ -58,17 +52,19 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
     with BROKER.consume(QUEUE, worker) as consumer:
         async for delivery in consumer:
             body, number, video = delivery.message.body, 1, ""
+            headers = delivery.message.headers  # each copy carries them
             try:
-                number = int(delivery.message.headers.get("attempt", "1"))
+                number = int(headers.get("attempt", "1"))
                 video = str(json.loads(body)["video"])
                 await handle(video)
                 settled += 1
             except Exception:
                 if video and 0 < number < LIMIT:
                     pause = delay(number, RANDOM)
-                    publish(WAITS[pause], body, number + 1, pause)
+                    again = {**headers, "attempt": str(number + 1)}
+                    publish(WAITS[pause], body, again, pause)
                 else:  # malformed: at once, as no attempt can help
-                    publish(DEAD, body, number)
+                    publish(DEAD, body, {**headers, "attempt": str(number)})
                     settled += 1
             delivery.ack()  # last: a crash repeats it, and loses nothing
             if 0 < limit == settled:
@@ -77,14 +73,14 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
 
 async def dead() -> list[tuple[str, int]]:
     """Look at the dead letters: each body, and how often it was tried."""
-    letters = [letter.message for letter in BROKER.find(DEAD).ready]
-    return [(one.body, int(one.headers["attempt"])) for one in letters]
+    found = [letter.message for letter in BROKER.find(DEAD).ready]
+    return [(each.body, int(each.headers["attempt"])) for each in found]
 
 
 async def main() -> None:
-    await declare()
     RANDOM.seed(4)  # only so that each run takes the same queues
-    times = []
+    await declare()
+    times: list[float] = []
 
     async def transcode(video: str) -> None:
         if video == "dog":
@@ -93,7 +89,7 @@ async def main() -> None:
                 raise ConnectionError("the store is away")
         print(f"transcoded {video}")
 
-    await submit(MESSAGES)
+    await submit(['{"video": "dog"}', '{"video": "cat"}', "video=owl"])
     await work("A", transcode, limit=3)
     for (low, _), (last, this) in zip(DELAYS, pairwise(times), strict=True):
         print(f"waited {low} s or more: {this - last >= low}")

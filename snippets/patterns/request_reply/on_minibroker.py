@@ -5,7 +5,6 @@
 """Request-reply on the minibroker: each asker gets its own answers."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
@@ -15,13 +14,13 @@ from minibroker import Broker
 BROKER = Broker()  # lives in this process, and dies with it
 QUESTIONS = "lengths"
 numbers = count(1)
-
 Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
 async def declare() -> None:
-    BROKER.declare(QUESTIONS)
+    BROKER.declare("no questions")
+    BROKER.declare(QUESTIONS, dead_letters="no questions")
 
 
 @asynccontextmanager
@@ -71,7 +70,6 @@ async def answer(replier: str, handle: Handler) -> None:
             try:
                 to, number = headers["reply_to"], headers["correlation_id"]
             except KeyError:
-                logging.warning("not a question: %r", delivery.message)
                 delivery.nack(requeue=False)  # to the dead letters
                 continue
             reply = await handle(question)
@@ -79,12 +77,12 @@ async def answer(replier: str, handle: Handler) -> None:
             delivery.ack()  # after the answer: else a crash would lose it
 
 
-async def main() -> None:
-    async def probe(video: str) -> str:
-        if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its asker waits
-        return f"{video}: {len(video)} min"
+async def probe(video: str) -> str:
+    await asyncio.sleep(1.5 if video == "owl.mp4" else 0)
+    return f"{video}: {len(video)} min"
 
+
+async def main() -> None:
     await declare()
     replier = asyncio.create_task(answer("replier", probe))
     async with asker() as ask:
