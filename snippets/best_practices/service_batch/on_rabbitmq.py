@@ -1,0 +1,116 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["aio-pika>=10"]
+# ///
+"""A batch with partial failure on RabbitMQ: reject the bad one alone."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+QUEUE, DEAD = "views", "views.dead"
+BATCH, FILL_SECONDS = 4, 1
+VIEWS = ["cat", "dog", "owl", "fox", "elk", "?", "bee", "hen"]
+
+Store = Callable[[list[str]], Awaitable[None]]
+Inbox = asyncio.Queue[AbstractIncomingMessage | None]
+
+
+@asynccontextmanager
+async def connect() -> AsyncIterator[AbstractChannel]:
+    # After three heartbeats without a sign, a connection is given up.
+    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
+        channel = await opened.channel(on_return_raises=True)
+        # A queue that is deleted ends its consumer, and aio-pika says nothing.
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(
+            lambda _: opened.close(ConnectionError("consumer cancelled"))
+        )
+        yield channel
+
+
+async def declare(channel: AbstractChannel) -> None:
+    kind = {"x-queue-type": "quorum"}
+    dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
+    await channel.declare_queue(DEAD, durable=True, arguments={**kind})
+    await channel.declare_queue(
+        QUEUE, durable=True, arguments={**kind, **dead}
+    )
+
+
+async def publish(channel: AbstractChannel, views: Sequence[str]) -> None:
+    for view in views:
+        message = aio_pika.Message(view.encode(), delivery_mode=2)
+        await channel.default_exchange.publish(message, QUEUE, timeout=10)
+
+
+def text(message: AbstractIncomingMessage) -> str:
+    return message.body.decode(errors="surrogateescape")
+
+
+async def next_batch(inbox: Inbox) -> list[AbstractIncomingMessage]:
+    found = [await inbox.get()]
+    with suppress(TimeoutError):  # a small batch is better than a late one
+        async with asyncio.timeout(FILL_SECONDS):
+            while len(found) < BATCH:
+                found.append(await inbox.get())
+    if None in found:
+        raise ConnectionError("RabbitMQ has ended the connection")
+    return [message for message in found if message]
+
+
+async def work(store: Store) -> None:
+    """Give batches to `store`, which keeps all of one or raises, or both."""
+    inbox = Inbox()
+    async with connect() as channel:
+        channel.close_callbacks.add(lambda *_: inbox.put_nowait(None))
+        await channel.set_qos(prefetch_count=2 * BATCH)
+        await (await channel.get_queue(QUEUE)).consume(inbox.put)
+        while True:
+            batch = await next_batch(inbox)
+            try:
+                await store([text(message) for message in batch])
+                await batch[-1].ack(multiple=True)  # and all before it
+            except ValueError:  # one of them is bad: which?
+                for message in batch:
+                    try:
+                        await store([text(message)])
+                        await message.ack()
+                    except ValueError:
+                        await message.reject(requeue=False)  # a dead letter
+
+
+async def dead(channel: AbstractChannel) -> list[str]:
+    """Take one of the dead letters, for a person to look at."""
+    queue = await channel.get_queue(DEAD)
+    letter = await queue.get(fail=False, no_ack=True)
+    return [text(letter)] if letter else []
+
+
+async def main() -> None:
+    async def store(views: list[str]) -> None:
+        if "?" in views:
+            raise ValueError("not a video: ?")
+        stored.put_nowait("stored " + " ".join(views))
+
+    stored = asyncio.Queue[str]()
+    async with connect() as channel:
+        await declare(channel)
+        await publish(channel, VIEWS)
+        worker = asyncio.create_task(work(store))
+        async with asyncio.timeout(60):
+            for _ in range(4):  # one batch, and three of the other
+                print(await stored.get())
+        await asyncio.sleep(1)  # and settles
+        print("dead:", *await dead(channel))
+        worker.cancel()
+        await asyncio.wait([worker])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,120 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["aio-pika>=10", "fastapi>=0.120", "httpx>=0.28"]
+# ///
+"""A web application that publishes and consumes, with a health check."""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+import httpx
+from aio_pika.abc import (
+    AbstractChannel,
+    AbstractIncomingMessage,
+    AbstractQueue,
+)
+from fastapi import FastAPI, HTTPException
+
+URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+QUEUE = "transcode"
+ASK_SECONDS, SILENT_SECONDS = 2, 10
+
+log = logging.getLogger("transcoder")
+transcoded = asyncio.Queue[str]()
+
+
+class Link:
+    """What this process knows of its broker."""
+
+    channel: AbstractChannel
+    ready = asyncio.Event()
+    heard = 0.0  # when the broker answered last
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Connect once, before the first request; leave after the last one."""
+    keeper = asyncio.create_task(keep_connected())
+    try:
+        async with asyncio.timeout(20):  # else the application doesn't start
+            await Link.ready.wait()
+        yield
+    finally:
+        keeper.cancel()
+        await asyncio.wait([keeper])
+
+
+async def keep_connected() -> None:
+    while True:  # for as long as the process lives
+        try:
+            async with await aio_pika.connect(URL, heartbeat=10) as connection:
+                Link.channel = channel = await connection.channel()
+                await channel.set_qos(prefetch_count=4)
+                await (await declare(channel)).consume(work)
+                while True:  # a question that only the broker can answer
+                    async with asyncio.timeout(5):
+                        await declare(channel)
+                    Link.heard = time.monotonic()
+                    Link.ready.set()
+                    await asyncio.sleep(ASK_SECONDS)
+        except Exception as error:
+            log.warning("connecting to RabbitMQ again: %r", error)
+        await asyncio.sleep(1 + random.random())
+
+
+async def declare(channel: AbstractChannel) -> AbstractQueue:
+    return await channel.declare_queue(
+        QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
+    )
+
+
+async def work(message: AbstractIncomingMessage) -> None:
+    task = message.body.decode(errors="surrogateescape")
+    try:
+        await asyncio.sleep(0.1)  # transcode
+        transcoded.put_nowait(task)
+    except Exception:
+        log.exception("failed: %r", task)
+        await message.reject(requeue=False)  # a dead letter
+    else:
+        await message.ack()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/videos/{name}", status_code=202)
+async def upload(name: str) -> None:
+    message = aio_pika.Message(name.encode(), delivery_mode=2)
+    try:
+        await Link.channel.default_exchange.publish(message, QUEUE, timeout=5)
+    except Exception as error:  # not accepted before the broker confirms
+        raise HTTPException(503, f"not confirmed: {error!r}") from error
+
+
+@app.get("/health")
+async def health() -> None:
+    age = time.monotonic() - Link.heard
+    if age > SILENT_SECONDS:
+        raise HTTPException(503, f"no answer from the broker for {age:.0f} s")
+
+
+async def main() -> None:
+    client = httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://localhost"
+    )
+    async with app.router.lifespan_context(app), client:
+        answer = await client.post("/videos/cat.mp4")
+        print("POST /videos/cat.mp4:", answer.status_code)
+        print("transcoded", await transcoded.get())
+        print("GET /health:", (await client.get("/health")).status_code)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
