@@ -6,9 +6,12 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
-from aio_pika import DeliveryMode, Message, connect
+import aio_pika
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractChannel
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 QUEUE = "push"
@@ -16,46 +19,47 @@ QUEUE = "push"
 Handler = Callable[[str], Awaitable[None]]
 
 
-async def declare() -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
-        # A dead letter exchange would get what expired, with that reason.
-        await channel.declare_queue(
-            QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
-        )
+@asynccontextmanager
+async def connect() -> AsyncIterator[AbstractChannel]:
+    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
+        channel = await opened.channel(on_return_raises=True)
+        # Else aio-pika waits for ever once its consumer is cancelled.
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: opened.close())
+        yield channel
+        if channel.is_closed:  # a consumer's loop ends quietly with it
+            raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
 
 
-async def submit(tasks: Sequence[str], seconds: float) -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel(
-            publisher_confirms=True, on_return_raises=True
+async def declare(channel: AbstractChannel) -> None:
+    # A dead letter exchange would get what expired, with that reason.
+    await channel.declare_queue(
+        QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
+    )
+
+
+async def submit(
+    channel: AbstractChannel, tasks: Sequence[str], seconds: float
+) -> None:
+    for task in tasks:
+        message = Message(
+            task.encode(),
+            delivery_mode=DeliveryMode.PERSISTENT,
+            expiration=seconds,  # the client sends it in milliseconds
         )
-        for task in tasks:
-            message = Message(
-                task.encode(),
-                delivery_mode=DeliveryMode.PERSISTENT,
-                expiration=seconds,  # the client sends it in milliseconds
-            )
-            await channel.default_exchange.publish(
-                message, routing_key=QUEUE, mandatory=True
-            )
+        await channel.default_exchange.publish(
+            message, routing_key=QUEUE, mandatory=True, timeout=10
+        )
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
+    done = 0
+    # A connection of its own: as it ends, what the worker holds goes back.
+    async with connect() as channel:
         # Time runs at the broker alone: what was prefetched is delivered,
         # however long it then waits here.
         await channel.set_qos(prefetch_count=1)
-        # Without this, aio-pika waits for ever once the server has cancelled
-        # its consumer: the queue is deleted, or (4.3) a task took too long.
-        ends: list[asyncio.Task[None]] = []
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: ends.append(asyncio.create_task(connection.close()))
-        )
         queue = await channel.get_queue(QUEUE)
-        done = 0
         async with queue.iterator(consumer_tag=worker) as messages:
             async for message in messages:
                 # Any bytes: a bad task must not stop the worker.
@@ -65,20 +69,19 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 if done == limit:
                     await messages.close()  # or the ack brings another task
                 await message.ack()
-        if done != limit:  # the iterator ends quietly with its connection
-            raise ConnectionError("RabbitMQ sends nothing any more")
 
 
 async def main() -> None:
     async def push(task: str) -> None:
         print(task)
 
-    await declare()
-    await submit(["push: cat.mp4 is live"], seconds=60)
-    await submit(["push: dog.mp4 starts now"], seconds=1)
-    print("no worker for two seconds")
-    await asyncio.sleep(2)
-    await submit(["push: owl.mp4 is live"], seconds=60)
+    async with connect() as channel:
+        await declare(channel)
+        await submit(channel, ["push: cat.mp4 is live"], seconds=60)
+        await submit(channel, ["push: dog.mp4 starts now"], seconds=1)
+        print("no worker for two seconds")
+        await asyncio.sleep(2)
+        await submit(channel, ["push: owl.mp4 is live"], seconds=60)
     await work("A", push, limit=2)
 
 

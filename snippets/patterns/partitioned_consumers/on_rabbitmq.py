@@ -6,12 +6,14 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from zlib import crc32
 
-from aio_pika import DeliveryMode, Message, connect
-from aio_pika.abc import AbstractConnection
+import aio_pika
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
@@ -22,83 +24,81 @@ TASKS = [(name, f"{step} {name}") for name in ("fox", "owl") for step in STEPS]
 Handler = Callable[[str], Awaitable[None]]
 
 
-async def declare(partitions: int = 2) -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
-        for number in range(partitions):
-            await channel.declare_queue(
-                f"{CHANNEL}.{number}",
-                durable=True,
-                arguments={
-                    "x-queue-type": "quorum",
-                    "x-single-active-consumer": True,
-                },
-            )
+@asynccontextmanager
+async def connect() -> AsyncIterator[AbstractChannel]:
+    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
+        channel = await opened.channel(on_return_raises=True)
+        # Else aio-pika waits for ever once its consumer is cancelled.
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: opened.close())
+        yield channel
+        if channel.is_closed:  # a consumer's loop ends quietly with it
+            raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
 
 
-async def queues(connection: AbstractConnection) -> list[str]:
-    found: list[str] = []
-    while True:
-        channel = await connection.channel()
-        name = f"{CHANNEL}.{len(found)}"
-        try:  # a passive declaration, which fails if there is no such queue
-            await channel.get_queue(name)
-        except ChannelNotFoundEntity:  # this closes the channel, too
-            if not found:
-                raise LookupError("no queue: call declare() first") from None
-            return found
-        found.append(name)
-        await channel.close()
-
-
-async def submit(tasks: Sequence[tuple[str, str]]) -> None:
-    async with await connect(URL) as connection:
-        partitions = len(await queues(connection))
-        channel = await connection.channel(
-            publisher_confirms=True, on_return_raises=True
+async def declare(channel: AbstractChannel, partitions: int = 2) -> None:
+    for number in range(partitions):
+        await channel.declare_queue(
+            f"{CHANNEL}.{number}",
+            durable=True,
+            arguments={
+                "x-queue-type": "quorum",
+                "x-single-active-consumer": True,
+            },
         )
-        for key, task in tasks:
-            # Not hash(): it gives each process another number for one key.
-            number = crc32(key.encode()) % partitions
-            await channel.default_exchange.publish(
-                Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT),
-                routing_key=f"{CHANNEL}.{number}",
-                mandatory=True,
-            )
+
+
+async def queues(channel: AbstractChannel) -> list[str]:
+    # On a channel of its own: a queue that does not exist closes it.
+    underlay = await channel.get_underlay_channel()
+    probe = await underlay.connection.channel()
+    found: list[str] = []
+    with suppress(ChannelNotFoundEntity):
+        while name := f"{CHANNEL}.{len(found)}":
+            await probe.queue_declare(name, passive=True)
+            found.append(name)
+    if not found:
+        raise LookupError("no queue: call declare() first")
+    return found
+
+
+async def submit(
+    channel: AbstractChannel, tasks: Sequence[tuple[str, str]]
+) -> None:
+    names = await queues(channel)
+    for key, task in tasks:
+        # Not hash(): it gives each process another number for one key.
+        name = names[crc32(key.encode()) % len(names)]
+        message = Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(
+            message, routing_key=name, mandatory=True, timeout=10
+        )
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     done = count(1)
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
+
+    async def serve(channel: AbstractChannel, name: str) -> None:
+        queue = await channel.get_queue(name)
+        # All priorities equal: the first worker would get every queue.
+        # These differ from queue to queue, and spread the queues.
+        wish = {"x-priority": crc32(f"{name} {worker}".encode()) % 256}
+        async with queue.iterator(arguments=wish) as messages:
+            async for message in messages:
+                # Any bytes: a bad task must not stop the worker.
+                task = message.body.decode(errors="surrogateescape")
+                await handle(task)
+                await message.ack()
+                if next(done) == limit:
+                    return
+
+    # A connection of its own: as it ends, what the worker holds goes back.
+    async with connect() as channel:
         await channel.set_qos(prefetch_count=1)  # for each queue's consumer
-        # Without this, aio-pika waits for ever once the server has cancelled
-        # a consumer: the queue is deleted, or (4.3) a task took too long.
-        ends: list[asyncio.Task[None]] = []
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: ends.append(asyncio.create_task(connection.close()))
-        )
-
-        async def serve(name: str) -> None:
-            queue = await channel.get_queue(name)
-            # All priorities equal: the first worker would get every queue.
-            # These differ from queue to queue, and spread the queues.
-            wish = {"x-priority": crc32(f"{name} {worker}".encode()) % 256}
-            async with queue.iterator(arguments=wish) as messages:
-                async for message in messages:
-                    # Any bytes: a bad task must not stop the worker.
-                    task = message.body.decode(errors="surrogateescape")
-                    await handle(task)
-                    await message.ack()
-                    if next(done) == limit:
-                        return
-            # The iterator ends quietly with its connection.
-            raise ConnectionError("RabbitMQ sends nothing any more")
-
-        names = await queues(connection)
-        serving = [asyncio.create_task(serve(name)) for name in names]
-        try:  # side by side: a task that hangs holds up its own queue only
+        names = await queues(channel)
+        # Side by side: a task that hangs holds up its own queue only.
+        serving = [asyncio.create_task(serve(channel, one)) for one in names]
+        try:
             await next(asyncio.as_completed(serving))
         finally:
             for task in serving:
@@ -107,8 +107,6 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
 
 
 async def main() -> None:
-    await declare()
-    await submit(TASKS[:4])
     handled: list[str] = []
 
     async def note(task: str) -> None:
@@ -116,11 +114,14 @@ async def main() -> None:
         if handled == ["upload fox", "transcode fox"]:
             raise RuntimeError("crashed")
 
-    try:
-        await work("A", note)
-    except RuntimeError as error:
-        print("A:", ", ".join(handled), "...", error)
-    await submit(TASKS[4:])
+    async with connect() as channel:
+        await declare(channel)
+        await submit(channel, TASKS[:4])
+        try:
+            await work("A", note)
+        except RuntimeError as error:
+            print("A:", ", ".join(handled), "...", error)
+        await submit(channel, TASKS[4:])
     await work("B", note, limit=7)
     for key in ("fox", "owl"):
         print("B:", ", ".join(task for task in handled[2:] if key in task))

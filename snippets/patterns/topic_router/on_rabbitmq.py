@@ -6,16 +6,36 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 
-from aio_pika import DeliveryMode, ExchangeType, Message, connect
+import aio_pika
+from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractExchange
 from aio_pika.exceptions import PublishError
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 EXCHANGE = "videos"
-
+EVENTS = [
+    ("video.transcoded.de", "cat.mp4"),
+    ("video.transcoded.en.4k", "dog.mp4"),
+    ("video.uploaded.de", "bee.mp4"),
+    ("video.deleted.en", "owl.mp4"),
+]
 Handler = Callable[[str, str], Awaitable[None]]
+
+
+@asynccontextmanager
+async def connect() -> AsyncIterator[AbstractChannel]:
+    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
+        channel = await opened.channel(on_return_raises=True)
+        # Else aio-pika waits for ever once its consumer is cancelled.
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: opened.close())
+        yield channel
+        if channel.is_closed:  # a consumer's loop ends quietly with it
+            raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
 
 
 async def _exchange(channel: AbstractChannel) -> AbstractExchange:
@@ -24,85 +44,62 @@ async def _exchange(channel: AbstractChannel) -> AbstractExchange:
     )
 
 
-async def subscribe(receiver: str, patterns: Sequence[str]) -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
-        exchange = await _exchange(channel)
-        queue = await channel.declare_queue(
-            f"{EXCHANGE}.{receiver}",
-            durable=True,
-            arguments={"x-queue-type": "quorum"},
-        )
-        for pattern in patterns:  # bindings add up; only unbind() ends one
-            await queue.bind(exchange, pattern)
+async def subscribe(
+    channel: AbstractChannel, receiver: str, patterns: Sequence[str]
+) -> None:
+    queue = await channel.declare_queue(
+        f"{EXCHANGE}.{receiver}",
+        durable=True,
+        arguments={"x-queue-type": "quorum"},
+    )
+    for pattern in patterns:  # bindings add up; only unbind() ends one
+        await queue.bind(await _exchange(channel), pattern)
 
 
-async def publish(events: Sequence[tuple[str, str]]) -> list[str] | None:
+async def publish(
+    channel: AbstractChannel, events: Sequence[tuple[str, str]]
+) -> list[str] | None:
     """Return the keys of the events that nobody gets."""
     unheard = []
-    async with await connect(URL) as connection:
-        channel = await connection.channel(
-            publisher_confirms=True, on_return_raises=True
-        )
-        exchange = await _exchange(channel)
-        for key, body in events:
-            message = Message(
-                body.encode(), delivery_mode=DeliveryMode.PERSISTENT
-            )
-            try:
-                await exchange.publish(message, key, mandatory=True)
-            except PublishError:  # returned: no binding matches its key
-                unheard.append(key)
+    exchange = await _exchange(channel)
+    for key, body in events:
+        message = Message(body.encode(), delivery_mode=DeliveryMode.PERSISTENT)
+        try:
+            await exchange.publish(message, key, mandatory=True, timeout=10)
+        except PublishError:  # returned: no binding matches its key
+            unheard.append(key)
     return unheard
 
 
 async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
+    done = 0
+    # A connection of its own: as it ends, what the receiver holds goes back.
+    async with connect() as channel:
         await channel.set_qos(prefetch_count=1)  # one by one, in order
-        # Without this, aio-pika waits for ever once the server has cancelled
-        # its consumer: the queue is deleted, or (4.3) an event took too long.
-        ends: list[asyncio.Task[None]] = []
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: ends.append(asyncio.create_task(connection.close()))
-        )
         queue = await channel.get_queue(f"{EXCHANGE}.{receiver}")
-        done = 0
         async with queue.iterator() as messages:
             async for message in messages:
+                # Any bytes: a bad event must not stop the receiver.
                 body = message.body.decode(errors="surrogateescape")
                 await handle(message.routing_key or "", body)
                 done += 1
                 if done == limit:
                     await messages.close()  # or the ack brings another event
                 await message.ack()
-        if done != limit:  # the iterator ends quietly with its connection
-            raise ConnectionError("RabbitMQ sends nothing any more")
 
 
 async def main() -> None:
-    def printer(receiver: str) -> Handler:
-        async def show(key: str, body: str) -> None:
-            print(f"{receiver}: {key} {body}")
+    async def show(receiver: str, key: str, body: str) -> None:
+        print(f"{receiver}: {key} {body}")
 
-        return show
-
-    await subscribe("german", ["video.*.de"])
-    await subscribe("player", ["video.transcoded.#"])
-    unheard = await publish(
-        [
-            ("video.transcoded.de", "cat.mp4"),
-            ("video.transcoded.en.4k", "dog.mp4"),
-            ("video.uploaded.de", "bee.mp4"),
-            ("video.deleted.en", "owl.mp4"),
-        ]
-    )
-    print(f"nobody wants: {unheard}")
-    await receive("german", printer("german"), limit=2)
-    await receive("player", printer("player"), limit=2)
+    async with connect() as channel:
+        await subscribe(channel, "german", ["video.*.de"])
+        await subscribe(channel, "player", ["video.transcoded.#"])
+        print(f"nobody wants: {await publish(channel, EVENTS)}")
+    for receiver in ("german", "player"):
+        await receive(receiver, partial(show, receiver), limit=2)
 
 
 if __name__ == "__main__":

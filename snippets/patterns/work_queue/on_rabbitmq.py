@@ -7,12 +7,11 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import aio_pika
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import ChannelInvalidStateError
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 QUEUE = "transcode"
@@ -22,20 +21,14 @@ Handler = Callable[[str, int | None], Awaitable[None]]
 
 @asynccontextmanager
 async def connect() -> AsyncIterator[AbstractChannel]:
-    # A silent connection is given up after three heartbeats (seconds).
     async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
         channel = await opened.channel(on_return_raises=True)
         # Else aio-pika waits for ever once its consumer is cancelled.
         underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: opened.close(ConnectionError("consumer cancelled"))
-        )
-        with suppress(ChannelInvalidStateError):  # its text is empty
-            yield channel
-            if not channel.is_closed:
-                return
-        # Else a worker would return: its loop ends with the channel.
-        raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
+        underlay.on_consumer_cancel_callbacks.add(lambda _: opened.close())
+        yield channel
+        if channel.is_closed:  # a consumer's loop ends quietly with it
+            raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
 
 
 async def declare(channel: AbstractChannel) -> None:
