@@ -83,16 +83,15 @@ async def main() -> None:
     async with connect() as db:
         await subscribe(db, "german", ["video.*.de"])
         await subscribe(db, "player", ["video.transcoded.#"])
-        unheard = await publish(
-            db,
-            [
-                ("video.transcoded.de", "cat.mp4"),
-                ("video.transcoded.en.4k", "dog.mp4"),
-                ("video.deleted.en", "owl.mp4"),
-            ],
-        )
-    print(f"nobody wants: {unheard}")
+        events = [
+            ("video.transcoded.de", "cat.mp4"),
+            ("video.transcoded.en.4k", "dog.mp4"),
+            ("video.deleted.en", "owl.mp4"),
+        ]
+        print(f"nobody wants: {await publish(db, events)}")
+    print("german gets:")
     await receive("german", show, limit=1)
+    print("player gets:")
     await receive("player", show, limit=2)
 
 
