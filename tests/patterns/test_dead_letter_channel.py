@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.brokers.rabbitmq import Rabbitmq
+from tests.patterns import identity
 from tests.patterns.claims import claim, differs, holds
 from tests.patterns.stage import Stage
 
@@ -210,3 +211,31 @@ def test_a_dead_letter_can_be_sent_back(stage: Stage) -> None:
     assert stage.happens(lambda: repaired.done == ["dog.mp4"], repaired)
     assert repaired.taken == ["dog.mp4"] * 3
     assert not dead(stage)
+
+
+@claim(
+    "What a message carries stays with it, into the dead letter and back: its id, its correlation"
+    " id, its trace, its headers byte for byte; and the letter says where it died.",
+    minibroker=holds("BROKER.publish(QUEUE, back, **its)", "BROKER.publish(QUEUE, back)"),
+    postgresql=holds(
+        "INSERT INTO task SELECT id, body, headers FROM gone)",
+        "INSERT INTO task SELECT id, body FROM gone)",
+    ),
+)
+def test_a_dead_letter_keeps_what_it_carries(stage: Stage) -> None:
+    if stage.key == "minibroker":
+        stage.snippet.write_text(stage.snippet.read_text() + identity.WITHIN)
+    stage.call("declare")
+    carried = identity.send(stage, DOG)
+    for _ in ("first", "sent back"):
+        fails_until_dead(stage)
+        found, origin = identity.dead_letter(stage)
+        assert {name: found.get(name) for name in carried} == carried
+        assert "transcode" in origin or "task" in origin
+        assert stage.happens(lambda: bool(stage.call("dead", redrive=True)))
+
+
+def fails_until_dead(stage: Stage) -> None:
+    failing = stage.spawn("work", worker="A", limit=1, **DOG_FAILS)
+    assert stage.happens(lambda: failing.returned, failing)
+    assert dead(stage, 1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.patterns import identity
 from tests.patterns.claims import claim, differs, holds
 from tests.patterns.home import load
 from tests.patterns.stage import Stage
@@ -213,6 +214,25 @@ def test_a_malformed_message_is_a_dead_letter_at_once(stage: Stage) -> None:
     assert stage.happens(lambda: worker.returned, worker)
     assert worker.done == ["cat.mp4"]
     assert sorted(stage.call("dead")) == sorted([body, 1] for body in malformed)
+
+
+@claim(
+    "What a message carries stays with it through each attempt: its id, its correlation id, its"
+    " trace, its headers byte for byte. A receiver that remembers ids counts it once.",
+    minibroker=holds("again = {**headers,", "again = {"),
+    postgresql=differs("It stays in its row: nothing is copied before it is dead."),
+)
+def test_each_attempt_carries_what_the_first_did(stage: Stage) -> None:
+    if stage.key == "minibroker":
+        stage.snippet.write_text(stage.snippet.read_text() + identity.WITHIN)
+    stage.call("declare")
+    carried = identity.send(stage, DOG)
+    worker = stage.spawn("work", worker="A", limit=1, **DOG_FAILS)
+    assert stage.happens(lambda: worker.returned, worker)
+    assert worker.taken.count("dog.mp4") == 3
+    assert stage.happens(lambda: bool(stage.call("dead")), worker)
+    found, _ = identity.dead_letter(stage)
+    assert {name: found.get(name) for name in carried} == carried
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)

@@ -61,7 +61,8 @@ async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
         with BROKER.consume(DEAD, "operator") as operator:
             for _ in found:
                 letter = await operator.inbox.get()
-                await submit([letter.message.body])
+                back, its = letter.message.body, letter.message.headers
+                BROKER.publish(QUEUE, back, **its)
                 letter.ack()  # last: a crash repeats it, and loses nothing
     return found
 
