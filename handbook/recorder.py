@@ -97,7 +97,7 @@ class _Picture:
         self._kinds = Counter(event.kind for event in events if event.kind != "routed")
         self._queues: dict[int, list[str]] = {}  # message -> the queues it was published to
         self._fed_by: dict[str, set[str]] = {}  # queue -> routing keys; itself for dead letters
-        self._sent = {e.message.id: e.message.headers for e in events if e.kind == "published"}
+        self._sent = {e.message.id: e.message for e in events if e.kind == "published"}
         for event in events:
             if event.kind == "routed" and self._is_dead(event.message):
                 self._fed_by.setdefault(event.place, set()).add(event.place)
@@ -166,8 +166,8 @@ class _Picture:
             self._copied_to = queues
 
     def _is_dead(self, message: Message) -> bool:
-        """Tell whether the broker moved it: a publisher's copy may have a death's headers, too."""
-        return message.headers != self._sent[message.id]
+        """Tell whether the broker moved it: it writes a new message then, with the old number."""
+        return message is not self._sent[message.id]
 
     def _routed(self, message: Message, queue: str) -> None:
         if self._is_dead(message):

@@ -134,10 +134,10 @@ async def _send_nats(url: str, subject: str, _: str, body: bytes, its: Carried) 
 async def _look_nats(url: str, _: str, dead: str) -> tuple[Carried, str]:
     async with await nats.connect(url) as connection:
         letter = await connection.jetstream().get_last_msg(dead, dead)
-        headers: Carried = dict(letter.headers or {})
+        headers = dict(letter.headers or {})
         number = headers.get("Nats-Msg-Id", "")
         # The stream of dead letters looks at the id, too: a second death has something behind it.
-        return {**headers, "id": number[:36]}, str(headers)
+        return headers | {"id": number[:36]}, str(headers)
 
 
 async def _send_redis(url: str, stream: str, _: str, body: bytes, its: Carried) -> None:
