@@ -31,10 +31,10 @@ COUNTING = [
     "With two workers and no faults, each task is done exactly once.",
     minibroker=holds("delivery.ack()", "pass"),
     rabbitmq=holds("await message.ack()", "pass"),
-    kafka=holds("await consumer.commit({partition: record.offset + 1})", "pass"),
+    kafka=holds("await consumer.commit(record)", "pass"),
     nats=holds("await message.ack_sync()", "pass"),
     redis=holds("await acknowledge(redis, number)", "pass"),
-    mqtt=holds("client.ack(message.mid, message.qos)", "pass"),
+    mqtt=holds("session.ack(message)", "pass"),
     postgresql=holds(
         'await db.execute("DELETE FROM task WHERE id = %s", [number])',
         "pass",
@@ -67,11 +67,7 @@ def test_each_task_is_done_once(stage: Stage) -> None:
         "await handle(task, failed + 1)",
         "await message.ack(); await handle(task, failed + 1); continue",
     ),
-    kafka=holds(
-        "await handle(",
-        "await consumer.commit({TopicPartition(TOPIC, record.partition): record.offset + 1});"
-        " await handle(",
-    ),
+    kafka=holds("await handle(", "await consumer.commit(record); await handle("),
     nats=holds(
         "await handle(task, delivery)",
         "await message.ack_sync(); await handle(task, delivery); held.remove(message); continue",
@@ -85,8 +81,8 @@ def test_each_task_is_done_once(stage: Stage) -> None:
     ),
     mqtt=differs(
         "The task waits for the same worker to return; no other gets it.",
-        "await handle(task, delivery)\n            client.ack(message.mid, message.qos)",
-        "client.ack(message.mid, message.qos)\n            await handle(task, delivery)",
+        "await handle(task, delivery)\n            session.ack(message)",
+        "session.ack(message)\n            await handle(task, delivery)",
     ),
     postgresql=holds(
         "await handle(body, None)",
@@ -126,7 +122,7 @@ def test_a_killed_workers_task_goes_to_another(stage: Stage) -> None:
         "await message.nack(); await messages.close(); await handle(task, failed + 1); return",
     ),
     kafka=holds(
-        "async with busy:",
+        "async with lock:",
         "if True:",
         says="A worker that joins gets nothing at all until the task is done.",
     ),
@@ -261,8 +257,8 @@ def test_a_busy_worker_holds_no_more_than_its_prefetch(stage: Stage) -> None:
     ),
     mqtt=differs(
         "After a clean stop it is there; after a kill everything since the last save is lost.",
-        "client.publish(TOPIC, task, qos=1)",
-        "client.publish(TOPIC, task, qos=0)",
+        "body, 1, retain, properties",
+        "body, 0, retain, properties",
     ),
     postgresql=holds("CREATE TABLE IF NOT EXISTS task", "CREATE UNLOGGED TABLE IF NOT EXISTS task"),
 )

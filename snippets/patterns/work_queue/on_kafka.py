@@ -5,21 +5,16 @@
 """Work queue on Kafka: each task goes to one worker, crash or no."""
 
 import asyncio
-import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain, cycle
+from itertools import cycle
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka import AIOKafkaProducer
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import connect, consume, create_topics, in_time
+
 TOPIC, GROUP = "transcode", "transcoders"
 PARTITIONS = 2  # no more workers than partitions are ever busy
-SESSION = 6_000  # ms until a silent worker is dead; usual: 45_000
-LONGEST_TASK = 300_000  # ms; a slower worker is thought stuck and replaced
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
 
 Handler = Callable[[str, int | None], Awaitable[None]]
@@ -28,24 +23,11 @@ turns = cycle(random.sample(range(PARTITIONS), PARTITIONS))
 
 
 async def declare() -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
-    try:
-        await admin.start()
-        # One replica suits one server; on a cluster take 3, and set
-        # min.insync.replicas=2, or acks="all" may mean the leader alone.
-        topic = NewTopic(TOPIC, PARTITIONS, replication_factor=1)
-        answer = await admin.create_topics([topic])
-        for _, code, reason in answer.topic_errors:
-            if code not in (0, TopicAlreadyExistsError.errno):
-                raise for_code(code)(reason)
-    finally:
-        await admin.close()
+    await create_topics(TOPIC, partitions=PARTITIONS)
 
 
-async def submit(tasks: Sequence[str]) -> None:
-    async with AIOKafkaProducer(
-        bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
-    ) as producer:
+async def submit(producer: AIOKafkaProducer, tasks: Sequence[str]) -> None:
+    async with in_time("confirms"):
         # In turn, for equal shares; by itself the client takes any.
         confirms = [
             await producer.send(TOPIC, task.encode(), partition=next(turns))
@@ -54,73 +36,38 @@ async def submit(tasks: Sequence[str]) -> None:
         await asyncio.gather(*confirms)
 
 
-@ConsumerRebalanceListener.register
-class Busy(asyncio.Lock):
-    """Held during a task: a rebalance waits, so that nobody repeats it."""
-
-    async def on_partitions_revoked(self, _: object) -> None:
-        async with self:
-            pass
-
-    def on_partitions_assigned(self, _: object) -> None:
-        pass
-
-
 async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=BOOTSTRAP,
-        client_id=worker,
-        group_id=GROUP,
-        enable_auto_commit=False,  # it commits tasks that are not done yet
-        auto_offset_reset="earliest",  # for the first worker ever
-        # Kafka has no prefetch limit: a partition is one worker's, with all
-        # that is in it. This is how many tasks a rebalance may wait for.
-        max_poll_records=prefetch,
-        session_timeout_ms=SESSION,
-        heartbeat_interval_ms=SESSION // 6,  # also tells of rebalances
-        max_poll_interval_ms=LONGEST_TASK,
-        rebalance_timeout_ms=LONGEST_TASK,
-    )
-    busy = Busy()
-    consumer.subscribe([TOPIC], listener=busy)
+    # Nothing can limit it: a partition is one worker's, with all it holds.
+    del prefetch
     done = 0
-    try:
-        await consumer.start()
-        while True:
-            polled = await consumer.getmany(timeout_ms=1_000)
-            async with busy:
-                for record in chain.from_iterable(polled.values()):
-                    body = record.value or b""  # any bytes, or none
-                    await handle(body.decode(errors="surrogateescape"), None)
-                    partition = TopicPartition(TOPIC, record.partition)
-                    await consumer.commit({partition: record.offset + 1})
-                    done += 1
-                    if done == limit:
-                        return
-    finally:
-        await consumer.stop()  # leaves the group, or others wait for SESSION
+    async with consume(GROUP, worker, TOPIC) as consumer:
+        while done != limit:
+            async with consumer.next() as record:
+                body = record.value or b""  # any bytes, or none
+                await handle(body.decode(errors="surrogateescape"), None)
+                await consumer.commit(record)
+            done += 1
 
 
 async def main() -> None:
     await declare()
-    await submit(TASKS)
+    async with connect() as producer:
+        await submit(producer, TASKS)
     print(f"confirmed {len(TASKS)} tasks")
+    deliveries: dict[str, int | None] = {}
 
     async def crash(task: str, delivery: int | None) -> None:
         raise RuntimeError(task, delivery)
+
+    async def note(task: str, delivery: int | None) -> None:
+        deliveries[task] = delivery
 
     try:
         await work("A", crash)
     except RuntimeError:
         print("worker A crashed before it acknowledged its first task")
-
-    deliveries: dict[str, int | None] = {}
-
-    async def note(task: str, delivery: int | None) -> None:
-        deliveries[task] = delivery
-
     await asyncio.gather(work("A", note, limit=2), work("B", note, limit=2))
     for task, delivery in sorted(deliveries.items()):
         print(f"{task}: delivery {delivery or 'not counted'}")

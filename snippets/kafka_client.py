@@ -1,0 +1,186 @@
+"""Kafka in asyncio: aiokafka, with a clock on every wait for the server.
+
+aiokafka connects again by itself, and tries most calls again for ever. Here
+each ends in time, with an error that says why; then begin anew.
+"""
+
+import asyncio
+import logging
+import os
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    KafkaTimeoutError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.structs import ConsumerRecord
+
+ANSWER = 15_000  # ms for one answer: longer than a server may stand still
+SECONDS = 25  # for a call with all its retries
+QUIET = 10  # seconds without a record; then we ask whether Kafka is there
+SESSION = 6_000  # ms until a silent consumer is dead; usual: 45_000
+LONGEST_TASK = 300_000  # ms; a slower worker is thought stuck and replaced
+SERVERS: Any = {
+    "bootstrap_servers": os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
+    "request_timeout_ms": ANSWER,
+}
+closing: set[asyncio.Future[None]] = set()
+
+
+@asynccontextmanager
+async def in_time(what: str) -> AsyncIterator[None]:
+    """Raise when Kafka has not done it in time."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            yield
+    except TimeoutError:
+        raise KafkaTimeoutError(f"Kafka does not answer: {what}") from None
+
+
+async def close(stop: Callable[[], Awaitable[None]]) -> None:
+    """Wait a moment only: a client flushes first, and that may last."""
+    stopped = asyncio.ensure_future(stop())
+    closing.add(stopped)  # or it might be collected before it has ended
+    stopped.add_done_callback(closing.discard)
+    await asyncio.wait([stopped], timeout=5)
+
+
+@asynccontextmanager
+async def connect(**options: Any) -> AsyncIterator[AIOKafkaProducer]:
+    """Open the producer that a service keeps; after an error, open another.
+
+    A record that the server refused leaves a gap in the numbers of an
+    idempotent producer: all that follow get OutOfOrderSequenceNumber.
+    """
+    producer = AIOKafkaProducer(
+        **SERVERS, acks="all", enable_idempotence=True, **options
+    )
+    try:
+        async with in_time("start of a producer"):
+            await producer.start()
+        yield producer
+    finally:
+        await close(producer.stop)
+
+
+async def create_topics(
+    *names: str, partitions: int = 1, **configs: str
+) -> None:
+    """Make the topics that are missing."""
+    # One replica suits one server; on a cluster take 3, and set
+    # min.insync.replicas=2, or acks="all" may mean the leader alone.
+    topics = [
+        NewTopic(it, partitions, 1, topic_configs=configs) for it in names
+    ]
+    admin = AIOKafkaAdminClient(**SERVERS)
+    try:
+        async with in_time("new topics"):
+            await admin.start()
+            answer = await admin.create_topics(topics)
+        for _, code, reason in answer.topic_errors:
+            if code not in (0, TopicAlreadyExistsError.errno):
+                raise for_code(code)(reason)
+    finally:
+        await close(admin.close)
+
+
+@ConsumerRebalanceListener.register
+class Consumer:
+    """A consumer that hands out one record at a time."""
+
+    def __init__(self, client: AIOKafkaConsumer) -> None:
+        self.client = client
+        self.busy = defaultdict[TopicPartition, asyncio.Lock](asyncio.Lock)
+
+    @asynccontextmanager
+    async def next(
+        self, *places: TopicPartition
+    ) -> AsyncIterator[ConsumerRecord]:
+        """Wait for the next record, of these partitions or of any."""
+        record = await self._next(places)
+        async with self.busy[place(record)]:
+            yield record
+
+    async def _next(self, places: Iterable[TopicPartition]) -> ConsumerRecord:
+        while True:
+            try:
+                async with asyncio.timeout(QUIET):
+                    return await self.client.getone(*places)
+            except TimeoutError:
+                async with in_time("any topics"):
+                    await self.client.topics()
+            except UnicodeDecodeError:
+                await self._skip(places or self.client.assignment())
+
+    async def _skip(self, places: Iterable[TopicPartition]) -> None:
+        """Pass over a record that aiokafka can't decode, wherever it is."""
+        for one in places:
+            at = await self.client.position(one)
+            try:
+                async with asyncio.timeout(5):
+                    await self.client.getone(one)
+            except TimeoutError:
+                continue
+            except UnicodeDecodeError:
+                text = "skipped %s, offset %d: a header's name is not UTF-8"
+                logging.warning(text, one, at)
+                at += 1
+            self.client.seek(one, at)
+
+    async def commit(self, record: ConsumerRecord, note: str = "") -> None:
+        """Say that the group is done with all up to this record."""
+        async with in_time("commit"):
+            await self.client.commit(
+                {place(record): (record.offset + 1, note)}
+            )
+
+    async def on_partitions_revoked(self, _: object) -> None:
+        """Let a rebalance wait for the task: nobody else is to begin it."""
+        for lock in self.busy.values():
+            async with lock:
+                pass
+
+    def on_partitions_assigned(self, _: object) -> None: ...
+
+
+def place(record: ConsumerRecord) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
+@asynccontextmanager
+async def consume(
+    group: str | None, name: str, *source: str | TopicPartition, **options: Any
+) -> AsyncIterator[Consumer]:
+    """Share topics with a group, or read partitions without others."""
+    client = AIOKafkaConsumer(
+        **SERVERS,
+        group_id=group,
+        client_id=name,
+        **{
+            "enable_auto_commit": False,  # it commits what is not done yet
+            "auto_offset_reset": "earliest",  # for the first one ever
+            "session_timeout_ms": SESSION,
+            "heartbeat_interval_ms": SESSION // 6,  # tells of rebalances, too
+            "max_poll_interval_ms": LONGEST_TASK,
+            "rebalance_timeout_ms": LONGEST_TASK,
+            **options,
+        },
+    )
+    consumer = Consumer(client)
+    try:
+        async with in_time("start of a consumer"):
+            await client.start()
+        if isinstance(source[0], TopicPartition):
+            client.assign(source)
+        else:
+            client.subscribe(source, listener=consumer)
+        yield consumer
+    finally:
+        await close(client.stop)  # leaves the group, or others wait
