@@ -142,7 +142,8 @@ async def _look_nats(url: str, _: str, dead: str) -> tuple[Carried, str]:
 
 async def _send_redis(url: str, stream: str, _: str, body: bytes, its: Carried) -> None:
     async with Redis.from_url(url) as redis:
-        await redis.xadd(stream, {"body": body, **its})
+        fields: dict[Any, Any] = {"body": body, **its}
+        await redis.xadd(stream, fields)
 
 
 async def _look_redis(url: str, _: str, dead: str) -> tuple[Carried, str]:
