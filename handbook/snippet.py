@@ -50,14 +50,16 @@ class Snippet:
 
     @cached_property
     def companions(self) -> list[str]:
-        """The modules of snippets/ that the file imports and a reader must have beside it."""
-        imported: set[str] = set()
-        for node in ast.walk(ast.parse(self.code)):
-            if isinstance(node, ast.Import):
-                imported.update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                imported.add(node.module)
-        return sorted(f"{name}.py" for name in imported if (self.folder / f"{name}.py").is_file())
+        """The modules of snippets/ that the file needs beside it: what it imports, and they."""
+        found: set[str] = set()
+        unread = [self.path]
+        while unread:
+            code = (self.folder / unread.pop()).read_text(encoding="utf-8")
+            beside = {f"{name}.py" for name in _imported(code)}
+            new = {path for path in beside - found if (self.folder / path).is_file()}
+            found |= new
+            unread += new
+        return sorted(found)
 
     @cached_property
     def whole_code(self) -> str:
@@ -96,6 +98,16 @@ class Snippet:
         node = nodes[name]
         first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
         return "".join(self.code.splitlines(keepends=True)[first - 1 : node.end_lineno])
+
+
+def _imported(code: str) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
 
 
 def snippet(folder: Path, path: str) -> Snippet:

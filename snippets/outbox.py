@@ -1,22 +1,16 @@
 """The outbox of a service: its uploads and their events, in PostgreSQL."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
-from psycopg import AsyncConnection, OperationalError
+from database import Connection, create
+from database import connect as connect
 
-DATABASE = os.environ.get(
-    "DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres"
-)
-ANSWER_SECONDS = 20  # how long an answer of the database may take
 BATCH = 10  # events that a crash may publish again
 CONFIRM_SECONDS = 10.0  # for a batch; a stuck broker must not hold locks
 POLL_SECONDS = 0.1
 
-CREATE = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS video (name text PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -25,7 +19,7 @@ VIDEO = "INSERT INTO video VALUES (%s)"
 EVENT = "INSERT INTO outbox (event) VALUES (%s)"
 # Else a relay that vanishes with its batch keeps the next one waiting until
 # the server's kernel gives its connection up: after two hours.
-LIMIT = "SET LOCAL idle_in_transaction_session_timeout = '30s'"
+LIMIT = "SET LOCAL idle_in_transaction_session_timeout = '15s'"
 # No SKIP LOCKED: a second relay waits, and no event overtakes another.
 NEXT = "SELECT id, event FROM outbox ORDER BY id LIMIT %s FOR UPDATE"
 DELETE = "DELETE FROM outbox WHERE id = ANY(%s)"
@@ -34,34 +28,12 @@ Row = tuple[int, str]  # the message id, and the event
 Publish = Callable[[Sequence[Row]], Awaitable[None]]
 
 
-class Connection(AsyncConnection):
-    async def wait(self, *work: Any, **options: Any) -> Any:
-        """Give up, where psycopg waits for ever for a server that hangs."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await super().wait(*work, **options)
-        except TimeoutError:
-            raise OperationalError("PostgreSQL does not answer") from None
-
-
-@asynccontextmanager
-async def connect() -> AsyncIterator[AsyncConnection]:
-    """Open a connection that commits each statement, or each transaction."""
-    async with await Connection.connect(
-        DATABASE,
-        autocommit=True,
-        connect_timeout=10,
-        prepare_threshold=None,  # a pooler may change the session in between
-    ) as db:
-        yield db
-
-
-async def create_tables(db: AsyncConnection) -> None:
+async def create_tables(db: Connection) -> None:
     """Make the tables that are missing; once, before any service runs."""
-    await db.execute(CREATE)
+    await create(db, TABLES)
 
 
-async def upload(db: AsyncConnection, videos: Sequence[str]) -> None:
+async def upload(db: Connection, videos: Sequence[str]) -> None:
     """Commit each video with its event: both rows, or none."""
     for video in videos:
         async with db.transaction():
@@ -69,7 +41,7 @@ async def upload(db: AsyncConnection, videos: Sequence[str]) -> None:
             await db.execute(EVENT, [f"uploaded {video}"])
 
 
-async def move(db: AsyncConnection, publish: Publish) -> int:
+async def move(db: Connection, publish: Publish) -> int:
     """Publish a batch, then commit its deletion; return how many events.
 
     `publish` returns when the broker has confirmed them all, or raises.
@@ -79,14 +51,17 @@ async def move(db: AsyncConnection, publish: Publish) -> int:
         rows = await (await db.execute(NEXT, [BATCH])).fetchall()
         if rows:
             # Before the delete: a crash repeats events, rather than lose any.
-            async with asyncio.timeout(CONFIRM_SECONDS):
-                await publish(rows)
+            try:
+                async with asyncio.timeout(CONFIRM_SECONDS):
+                    await publish(rows)
+            except TimeoutError as error:
+                raise TimeoutError(f"no confirm in time: {error}") from error
             await db.execute(DELETE, [[number for number, _ in rows]])
         return len(rows)
 
 
 async def relay(
-    db: AsyncConnection, publish: Publish, limit: int | None = None
+    db: Connection, publish: Publish, limit: int | None = None
 ) -> None:
     """Move batch after batch, for ever or until `limit` events are moved."""
     done = 0

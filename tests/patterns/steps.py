@@ -7,7 +7,9 @@ from typing import Any
 
 from tests.patterns.stage import Actor, Stage
 
-#: At a step, a process says so; the first one that finds a request to stop there stops.
+#: At a step, a process says so; the first one that finds a request to stop there stops. It is a
+#: module of its own, for a step may be in the snippet or in what it imports.
+MODULE = "steps_of_the_test"
 STEP = """import asyncio
 from pathlib import Path
 
@@ -27,13 +29,18 @@ async def step(name: str) -> None:
 """
 
 
+def step(name: str) -> str:
+    """Return the statement that is a step, for the test to put into a snippet's copy."""
+    return f'await __import__("{MODULE}").step("{name}")'
+
+
 class Steps:
-    """The steps of a snippet's copy, which the test has written as `await step("name")`."""
+    """The steps of a snippet's copy, which the test has put there."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.folder = stage.snippet.parent
-        stage.replace("import asyncio\n", STEP)
+        (self.folder / f"{MODULE}.py").write_text(STEP)
 
     def count(self, name: str) -> int:
         """Return how often a process has come to this step."""
