@@ -54,7 +54,7 @@ CARELESS = {
         (r"'task', ARGV\[2\]", "ARGV[2] == '' and 'thing' or 'task', ARGV[2]"),
     ],
     "mqtt": [
-        (r"(client\.publish\([^,]+, )(task|event|body)\b", r"\1raw(\2)"),
+        (r"((?:client|producer)\.publish\([^,]+, )(task|event|body)\b", r"\1raw(\2)"),
         (r'WORKERS = \("A", "B"\)', 'WORKERS = ("A",)'),
     ],
 }

@@ -22,7 +22,7 @@ def wait_until_late(stage: Stage) -> None:
 @claim(
     "A message that expired while nobody took it is never delivered.",
     minibroker=holds(", ttl=seconds", ""),
-    rabbitmq=holds("expiration=seconds,", ""),
+    rabbitmq=holds(", expiration=seconds", ""),
     kafka=holds(
         "if not too_late(record):",
         "if True:",
@@ -38,7 +38,7 @@ def wait_until_late(stage: Stage) -> None:
         "if True:",
         with_help="a field with the time to live, which the worker checks",
     ),
-    mqtt=holds(", properties=expiry", ""),
+    mqtt=holds(", MessageExpiryInterval=expiry", ""),
     postgresql=holds(
         "WHERE expires > clock_timestamp()\n",
         "\n",

@@ -99,8 +99,8 @@ def _begun(workers: list[Actor], tasks: list[str]) -> bool:
         with_help="streams by hash, and a lock for each",
     ),
     mqtt=holds(
-        'client.subscribe(f"{CHANNEL}/{number}", qos=1)',
-        'client.subscribe(f"{CHANNEL}/+", qos=1)',
+        'session.subscribe(f"{CHANNEL}/{number}")',
+        'session.subscribe(f"{CHANNEL}/+")',
         with_help="topics by hash, and one fixed client for each",
     ),
     postgresql=holds(
@@ -156,11 +156,9 @@ def test_a_keys_tasks_are_handled_in_order(stage: Stage) -> None:
     ),
     mqtt=differs(
         "No other takes over: the partition waits for its own worker, who then goes on in order.",
-        "await handle(task)\n            client.ack(message.mid, message.qos)",
+        "await handle(task)\n            session.ack(message)",
         # It leaves in another thread: not before the kill, without the wait.
-        "client.ack(message.mid, message.qos)\n"
-        "            while client.want_write(): await asyncio.sleep(0.01)\n"
-        "            await handle(task)",
+        'session.ack(message); await session.unsubscribe("x")\n            await handle(task)',
     ),
     postgresql=holds(
         "await handle(body)",

@@ -23,7 +23,8 @@ OWN_CHANNEL = {
         "subscriber, subscriber, {CHANNEL: after}", '"thumbnailer", subscriber, {CHANNEL: after}'
     ),
     "mqtt": holds(
-        "client.subscribe(TOPIC, qos=1)", 'client.subscribe(f"$share/all/{TOPIC}", qos=1)'
+        "packet = self.client.subscribe(topic, qos)[1]",
+        'packet = self.client.subscribe(f"$share/all/{topic}", qos)[1]',
     ),
     "postgresql": holds(
         "SELECT subscriber, %s FROM subscription",
@@ -60,7 +61,7 @@ def test_every_subscriber_gets_every_event(stage: Stage) -> None:
         "deliver_policy=DeliverPolicy.NEW))",
     ),
     redis=holds("await redis.xack(CHANNEL, subscriber, number)", "pass"),
-    mqtt=holds("SESSION_SECONDS if client_id else 0", "0"),
+    mqtt=holds("7 * 24 * 3600", "0"),
     postgresql=holds("await db.execute(DELETE, [number])", "pass"),
 )
 def test_a_subscriber_who_was_away_misses_nothing(stage: Stage) -> None:
@@ -114,8 +115,8 @@ def test_a_failed_subscriber_holds_up_nobody(stage: Stage) -> None:
         "await redis.xack(CHANNEL, subscriber, number); await handle(",
     ),
     mqtt=holds(
-        "await handle(event)\n            client.ack(message.mid, message.qos)",
-        "client.ack(message.mid, message.qos)\n            await handle(event)",
+        "await handle(event)\n            session.ack(message)",
+        "session.ack(message)\n            await handle(event)",
     ),
     postgresql=holds(
         "await handle(event)",

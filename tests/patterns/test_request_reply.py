@@ -71,8 +71,8 @@ CORRELATION = {
         'number = next(iter(waiting), b"")',
     ),
     "mqtt": (
-        'number = getattr(what.properties, "CorrelationData", None)',
-        "number = next((one for one in waiting if isinstance(one, bytes)), None)",
+        'number = getattr(message.properties, "CorrelationData", b"")',
+        'number = next(iter(waiting), b"")',
     ),
     "postgresql": (
         "WHERE id = %s AND answer IS NOT NULL",
@@ -141,11 +141,12 @@ RUDE = {
         'await redis.xadd(to, {"hello": "?"}); reply = await handle(question)',
     ),
     "mqtt": (
-        "sent = client.publish(",
-        'client.publish(QUESTIONS, b"\\xff", 1); sent = client.publish(',
-        "me.publish(to,",
-        'me.publish(to, b"stray", 1); stray = Properties(PacketTypes.PUBLISH); '
-        'stray.CorrelationData = b"0"; me.publish(to, b"stray", 1, False, stray); me.publish(to,',
+        "while not await client.publish(",
+        'await client.publish(QUESTIONS, b"\\xff")\n                while not await client.publish(',
+        "await session.publish(to, reply,",
+        'await session.publish(to, "stray"); '
+        'await session.publish(to, "stray", CorrelationData=b"0"); '
+        "await session.publish(to, reply,",
     ),
     "postgresql": (
         "await db.execute(ASK, [number,",
@@ -288,7 +289,7 @@ def test_a_killed_repliers_question_goes_to_another(stage: Stage) -> None:
     kafka=holds("if time.time() < deadline:", "if deadline:"),
     nats=holds("if deadline < time.time():", "if not deadline:"),
     redis=holds("if seconds + micros / 1e6 < asked + valid:", "if asked and valid:"),
-    mqtt=holds("extra.MessageExpiryInterval = ceil(seconds)", "ceil(seconds)"),
+    mqtt=holds('extra["MessageExpiryInterval"] = ceil(seconds)', "ceil(seconds)"),
     postgresql=holds(" AND deadline > clock_timestamp()", ""),
 )
 def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:

@@ -153,7 +153,7 @@ def refused(stage: Stage, function: str, **arguments: Any) -> bool:
     kafka=holds("if matching:", "if compiled:", with_help=f"{MATCHER}: a receiver reads all"),
     nats=holds("filter_subjects=sorted(both)", 'filter_subjects=[">"]'),
     redis=holds("if matching:", "if compiled:", with_help=f"{MATCHER}: a receiver reads all"),
-    mqtt=holds("client.subscribe(pattern, qos=1)", 'client.subscribe("#", qos=1)'),
+    mqtt=holds("session.subscribe(pattern)", 'session.subscribe("#")'),
     postgresql=holds(
         "WHERE %(key)s || '.' ~ expression",
         "WHERE '' <> expression",
@@ -237,7 +237,7 @@ def test_two_matching_patterns_make_one_delivery(stage: Stage) -> None:
     kafka=differs("Kafka keeps the record, and a pattern that is added later gets it."),
     nats=differs("The stream keeps the event, and a pattern that is added later gets it."),
     redis=differs("The stream keeps the entry, and a pattern that is added later gets it."),
-    mqtt=holds("== NOBODY", "== -1"),
+    mqtt=holds("code.value != NOBODY", "code.value != -1"),
     postgresql=holds("if not added.rowcount:", "if added.rowcount is None:"),
 )
 def test_publisher_learns_that_nobody_listens(stage: Stage) -> None:

@@ -6,87 +6,36 @@
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from itertools import count
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.client import MQTTMessage
 
-URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
+from mqtt_session import Session, connect
+
 TOPIC, DEAD = "transcode", "dead/transcode"  # below DEAD: a topic a letter
-LIMIT, NOBODY = 3, 0x10  # attempts; "confirmed", but no session took it
+LIMIT, WEEK = 3, 7 * 24 * 3600  # attempts; seconds that a session waits
 MESSAGES = ['{"video": "cat.mp4"}', '{"video": "dog.mp4"}', "video=owl.mp4"]
+
 Handler = Callable[[str], Awaitable[None]]
-Reports = asyncio.Queue[MQTTMessage | ReasonCode]
-
-
-@asynccontextmanager
-async def connect(name: str = "") -> AsyncIterator[tuple[Client, Reports]]:
-    """Run a client in its thread, and bring what it reports over to us."""
-    reports = Reports()
-    tell: Any = asyncio.get_running_loop().call_soon_threadsafe
-    us = reports.put_nowait
-    v2, v5 = CallbackAPIVersion.VERSION2, MQTTProtocolVersion.MQTTv5
-    client = Client(v2, name, protocol=v5, manual_ack=True)
-    client.on_connect = lambda _c, _u, _flags, reason, _p: tell(us, reason)
-    client.on_disconnect = lambda _c, _u, _flags, reason, _p: tell(us, reason)
-    client.on_subscribe = lambda _c, _u, _id, reasons, _p: tell(us, reasons[0])
-    client.on_publish = lambda _c, _u, _id, reason, _p: tell(us, reason)
-    client.on_message = lambda _c, _u, message: tell(us, message)
-    wish = Properties(PacketTypes.CONNECT)
-    wish.SessionExpiryInterval = 7 * 24 * 3600 if name else 0
-    wish.ReceiveMaximum = 1  # nothing comes between us and an answer
-    client.username_pw_set(URL.username, URL.password)
-    if URL.scheme == "mqtts":
-        client.tls_set()
-    where = URL.hostname or "localhost", URL.port or 1883, 60, "", 0
-    await asyncio.to_thread(client.connect, *where, not name, wish)
-    client.loop_start()
-    try:
-        await expect(ReasonCode, reports)
-        yield client, reports
-    finally:
-        client.disconnect()
-        await asyncio.to_thread(client.loop_stop)
-
-
-async def expect(kind: type, reports: Reports) -> Any:
-    while True:
-        match await reports.get():
-            case ReasonCode(is_failure=True) as code:
-                raise ConnectionError(f"MQTT server: {code}")
-            case report if isinstance(report, kind):
-                return report
 
 
 async def declare() -> None:
-    async with connect("A") as (client, reports):  # more: see work queue
-        client.subscribe(TOPIC, qos=1)
-        await expect(ReasonCode, reports)
+    async with connect("A", WEEK) as session:  # see work queue
+        await session.subscribe(TOPIC)
 
 
-async def submit(messages: Sequence[str]) -> None:
-    async with connect() as (client, reports):
-        for body in messages:
-            client.publish(TOPIC, body.encode(errors="surrogateescape"), qos=1)
-            if (await expect(ReasonCode, reports)).value == NOBODY:
-                raise LookupError("no session takes it: call declare() first")
+async def submit(client: Session, messages: Sequence[str]) -> None:
+    for body in messages:
+        if not await client.publish(TOPIC, body):
+            raise LookupError("no session takes it: call declare() first")
 
 
 async def work(worker: str, handle: Handler, limit: int = 0) -> None:
-    async with connect(worker) as (client, reports):
-        for _ in range(limit) if limit else count():
-            message = await expect(MQTTMessage, reports)
-            # All attempts at once: a worker that dies has not counted.
-            for number in range(1, LIMIT + 1):
+    async with connect(worker, WEEK) as session:
+        await session.subscribe(TOPIC)  # a killed server may have forgotten
+        async for message in session.messages(limit or None):
+            for number in range(1, LIMIT + 1):  # a crash forgets them
                 video = ""
                 try:
                     video = str(json.loads(message.payload)["video"])
@@ -94,38 +43,42 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
                     break
                 except Exception as error:
                     if number == LIMIT or not video:
-                        bury(client, message.payload, error, number)
-                        await expect(ReasonCode, reports)
+                        await bury(session, message, error, number)
                         break
-            client.ack(message.mid, message.qos)
+            session.ack(message)
 
 
-def bury(client: Client, body: bytes, error: object, number: int) -> None:
-    why = Properties(PacketTypes.PUBLISH)
-    why.UserProperty = [("reason", repr(error)[:200]), ("tried", f"{number}")]
-    client.publish(f"{DEAD}/{uuid4()}", body, 1, retain=True, properties=why)
+async def bury(
+    session: Session, message: MQTTMessage, error: object, tried: int
+) -> None:
+    topic, body = f"{DEAD}/{uuid4()}", message.payload
+    why = [("reason", repr(error)[:200]), ("tried", str(tried))]
+    await session.publish(topic, body, True, message, UserProperty=why)
 
 
 async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
     """Look at the dead letters (body, reason, attempts), or send them back."""
     found, end = [], f"{DEAD}/{uuid4()}"
-    async with asyncio.timeout(10), connect() as (client, reports):
-        client.subscribe(f"{DEAD}/+", qos=1)
-        client.publish(end, qos=1)  # comes after all that is retained
-        while (letter := await expect(MQTTMessage, reports)).topic != end:
+    async with connect() as client:
+        await client.subscribe(f"{DEAD}/+", qos=0)  # of QoS 1, 1000 at most
+        await client.publish(end)  # comes after all that is retained
+        async for letter in client.messages(seconds=10):
+            client.ack(letter)
+            if letter.topic == end:
+                break
             body = letter.payload.decode(errors="surrogateescape")
-            why = dict(letter.properties.UserProperty)
+            why = dict(getattr(letter.properties, "UserProperty", []))
             found.append((body, why["reason"], int(why["tried"])))
-            client.ack(letter.mid, letter.qos)
             if redrive:
-                await submit([body])
-                client.publish(letter.topic, qos=1, retain=True)  # clears it
+                await client.publish(TOPIC, body, copied=letter)
+                await client.publish(letter.topic, retain=True)  # clears it
     return found
 
 
 async def main() -> None:
     await declare()
-    await submit(MESSAGES)
+    async with connect() as client:
+        await submit(client, MESSAGES)
     unknown = {"dog.mp4"}
 
     async def transcode(video: str) -> None:

@@ -6,109 +6,40 @@
 
 import asyncio
 import math
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from itertools import count
-from typing import TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Sequence
 
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
+from mqtt_session import Session, connect
 
-URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 TOPIC = "push"
 WORKER = "A"  # whose session holds the tasks while nobody is there
 SESSION_SECONDS = 7 * 24 * 3600  # the tasks of a session end with it
-NOBODY = 0x10  # "confirmed", but no session took it; failures are above it
 
 Handler = Callable[[str], Awaitable[None]]
-Reports = asyncio.Queue[MQTTMessage | ReasonCode]
-Kind = TypeVar("Kind", MQTTMessage, ReasonCode)
-
-
-@asynccontextmanager
-async def connect(
-    client_id: str = "",
-) -> AsyncIterator[tuple[Client, Reports]]:
-    """Run a client in its thread, and bring what it reports over to us."""
-    loop = asyncio.get_running_loop()
-    reports: Reports = asyncio.Queue()
-
-    def report(what: MQTTMessage | ReasonCode) -> None:
-        loop.call_soon_threadsafe(reports.put_nowait, what)
-
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id,
-        protocol=MQTTProtocolVersion.MQTTv5,
-        reconnect_on_failure=False,  # a lost connection raises
-        manual_ack=True,  # else paho acknowledges before the work
-    )
-    client.on_connect = lambda _c, _u, _flags, reason, _p: report(reason)
-    client.on_disconnect = lambda _c, _u, _flags, reason, _p: report(reason)
-    client.on_subscribe = lambda _c, _u, _id, reasons, _p: report(reasons[0])
-    client.on_publish = lambda _c, _u, _id, reason, _p: report(reason)
-    client.on_message = lambda _c, _u, message: report(message)
-    # A client with a name takes up its session again, and leaves it there.
-    properties = Properties(PacketTypes.CONNECT)
-    properties.SessionExpiryInterval = SESSION_SECONDS if client_id else 0
-    properties.ReceiveMaximum = 1
-    client.username_pw_set(URL.username, URL.password)
-    if URL.scheme == "mqtts":
-        client.tls_set()
-    host, port = URL.hostname or "localhost", URL.port or 1883
-    await asyncio.to_thread(
-        lambda: client.connect(
-            host, port, clean_start=not client_id, properties=properties
-        )
-    )
-    client.loop_start()
-    try:
-        await expect(ReasonCode, reports)
-        yield client, reports
-    finally:
-        client.disconnect()
-        await asyncio.to_thread(client.loop_stop)
-
-
-async def expect(kind: type[Kind], reports: Reports) -> Kind:
-    """Wait for a message, or for the server's answer to a request."""
-    while True:
-        report = await reports.get()
-        if isinstance(report, ReasonCode) and report.value >= NOBODY:
-            raise ConnectionError(f"MQTT server: {report}")
-        if isinstance(report, kind):
-            return report
 
 
 async def declare() -> None:
-    async with connect(WORKER) as (client, reports):
-        client.subscribe(TOPIC, qos=1)
-        await expect(ReasonCode, reports)
+    async with connect(WORKER, SESSION_SECONDS) as session:
+        await session.subscribe(TOPIC)
 
 
-async def submit(tasks: Sequence[str], seconds: float) -> None:
-    expiry = Properties(PacketTypes.PUBLISH)
-    expiry.MessageExpiryInterval = math.ceil(seconds)  # whole seconds only
-    async with connect() as (client, reports):
-        for task in tasks:
-            client.publish(TOPIC, task, qos=1, properties=expiry)
-        for _ in tasks:
-            await expect(ReasonCode, reports)
+async def submit(
+    client: Session, tasks: Sequence[str], seconds: float
+) -> None:
+    expiry = math.ceil(seconds)  # whole seconds only
+    for task in tasks:
+        if not await client.publish(TOPIC, task, MessageExpiryInterval=expiry):
+            raise LookupError(f"no session for {task!r}: call declare() first")
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    async with connect(worker) as (client, reports):
-        for _ in count() if limit is None else range(limit):
-            message = await expect(MQTTMessage, reports)
+    async with connect(worker, SESSION_SECONDS) as session:
+        # Again: a server that was killed may have forgotten the session.
+        await session.subscribe(TOPIC)
+        async for message in session.messages(limit):
             # Any bytes: a bad task must not stop the worker.
             task = message.payload.decode(errors="surrogateescape")
             await handle(task)
-            client.ack(message.mid, message.qos)
+            session.ack(message)
 
 
 async def main() -> None:
@@ -116,11 +47,12 @@ async def main() -> None:
         print(task)
 
     await declare()
-    await submit(["push: cat.mp4 is live"], seconds=60)
-    await submit(["push: dog.mp4 starts now"], seconds=1)
-    print("no worker for two seconds")
-    await asyncio.sleep(2)
-    await submit(["push: owl.mp4 is live"], seconds=60)
+    async with connect() as client:
+        await submit(client, ["push: cat.mp4 is live"], seconds=60)
+        await submit(client, ["push: dog.mp4 starts now"], seconds=1)
+        print("no worker for two seconds")
+        await asyncio.sleep(2)
+        await submit(client, ["push: owl.mp4 is live"], seconds=60)
     await work("A", push, limit=2)
 
 

@@ -6,62 +6,18 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from math import ceil
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from mqtt_session import Session, connect
 
-URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 QUESTIONS, SHARED = "lengths", "$share/repliers/lengths"
-NOBODY = 0x10  # "confirmed", but nobody subscribes to it
-
+REPLIES = f"{QUESTIONS}/replies/"  # a replier publishes nowhere else
 Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
-Take = Callable[[Any, Any], None]
-
-
-@asynccontextmanager
-async def connect(name: str, topic: str, take: Take) -> AsyncIterator[Client]:
-    """Run a client in its thread; `take` gets, in ours, what it reports."""
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-
-    def call(function: Callable[..., None], *what: Any) -> None:
-        loop.call_soon_threadsafe(function, *what)
-
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        name,
-        protocol=MQTTProtocolVersion.MQTTv5,
-        reconnect_on_failure=False,  # a lost connection ends a replier
-        manual_ack=True,  # else paho acknowledges before the work
-    )
-    client.on_subscribe = lambda *_: call(ready.set)
-    client.on_publish = lambda _c, _u, packet, why, _p: call(take, packet, why)
-    client.on_message = lambda _c, _u, it: call(take, None, it)
-    client.on_disconnect = lambda *_: call(take, None, None)
-    wishes = Properties(PacketTypes.CONNECT)
-    wishes.ReceiveMaximum = 1  # the rest waits, and expires, at the server
-    client.username_pw_set(URL.username, URL.password)
-    if URL.scheme == "mqtts":
-        client.tls_set()
-    host, port = URL.hostname or "localhost", URL.port or 1883
-    await asyncio.to_thread(client.connect, host, port, properties=wishes)
-    client.subscribe(topic, qos=1)
-    client.loop_start()
-    try:
-        await asyncio.wait_for(ready.wait(), 10)
-        yield client
-    finally:
-        client.disconnect()
-        await asyncio.to_thread(client.loop_stop)
 
 
 async def declare() -> None:
@@ -70,55 +26,56 @@ async def declare() -> None:
 
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
-    """Name a topic for answers; what it yields may be used concurrently."""
-    replies = f"{QUESTIONS}/replies/{uuid4().hex}"
-    waiting: dict[Any, asyncio.Queue[Any]] = {}
+    """Serve many questions at once; when each raises, begin anew."""
+    topic = f"{REPLIES}{uuid4().hex}"
+    waiting: dict[bytes, asyncio.Future[str]] = {}
 
-    def take(number: Any, what: Any) -> None:
-        if isinstance(what, MQTTMessage):
-            number = getattr(what.properties, "CorrelationData", None)
-            client.ack(what.mid, what.qos)
-        if told := waiting.pop(number, None):  # else it is late, or no answer
-            told.put_nowait(what)
+    async def listen(client: Session) -> None:
+        async for message in client.messages():
+            number = getattr(message.properties, "CorrelationData", b"")
+            if told := waiting.pop(number, None):  # else late, or no answer
+                told.set_result(message.payload.decode(errors="replace"))
+            client.ack(message)
 
     async def ask(question: str, seconds: float) -> str:
-        extra = Properties(PacketTypes.PUBLISH)
-        extra.ResponseTopic = replies
-        extra.CorrelationData = number = uuid4().bytes
-        extra.MessageExpiryInterval = ceil(seconds)  # it takes whole seconds
-        waiting[number] = told = asyncio.Queue[Any]()
+        number = uuid4().bytes
+        waiting[number] = told = asyncio.Future[str]()
+        extra: Any = {"ResponseTopic": topic, "CorrelationData": number}
+        extra["MessageExpiryInterval"] = ceil(seconds)  # in whole seconds
+        ends: list[asyncio.Future[Any]] = [told, listener]
         try:
             async with asyncio.timeout(seconds):
-                while True:
-                    sent = client.publish(QUESTIONS, question, 1, False, extra)
-                    waiting[sent.mid] = told
-                    while (what := await told.get()) != NOBODY:
-                        if isinstance(what, MQTTMessage):
-                            return str(what.payload, "utf-8")
-                    await asyncio.sleep(0.1)  # nobody has it: ask again
+                while not await client.publish(QUESTIONS, question, **extra):
+                    logging.info("nobody has %r: ask again", question)
+                    await asyncio.sleep(0.1)
+                await asyncio.wait(ends, return_when="FIRST_COMPLETED")
+            if not told.done():
+                await listener  # raises: the connection is lost
+            return told.result()
         finally:
             waiting.pop(number, None)
 
-    async with connect("", replies, take) as client:
-        yield ask
+    async with connect() as client:
+        await client.subscribe(topic)
+        listener = asyncio.create_task(listen(client))
+        try:
+            yield ask
+        finally:
+            listener.cancel()
 
 
 async def answer(replier: str, handle: Handler) -> None:
-    got = asyncio.Queue[Any]()
-    async with connect(
-        replier, SHARED, lambda _, it: got.put_nowait(it)
-    ) as me:
-        me.on_publish = None  # the answer leaves before the acknowledgement
-        while message := await got.get():
-            extra = message.properties  # they return with the answer
-            try:
-                to, question = extra.ResponseTopic, message.payload.decode()
-            except (AttributeError, ValueError):
-                logging.warning("not a question: %r", message.payload)
+    async with connect(replier) as session:
+        await session.subscribe(SHARED)
+        async for message in session.messages():
+            question = message.payload.decode(errors="surrogateescape")
+            to = getattr(message.properties, "ResponseTopic", "")
+            if to.startswith(REPLIES):
+                reply = await handle(question)
+                await session.publish(to, reply, copied=message)
             else:
-                me.publish(to, await handle(question), 1, False, extra)
-            me.ack(message.mid, message.qos)
-    raise ConnectionError("the MQTT server is gone")
+                logging.warning("not a question: %r", message.payload)
+            session.ack(message)
 
 
 async def main() -> None:
@@ -127,7 +84,6 @@ async def main() -> None:
             await asyncio.sleep(1.5)  # longer than its asker waits
         return f"{video}: {len(video)} min"
 
-    await declare()
     replier = asyncio.create_task(answer("replier", probe))
     async with asker() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)

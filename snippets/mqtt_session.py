@@ -1,0 +1,162 @@
+"""A session on an MQTT 5 server: paho-mqtt in asyncio, with no silent end."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
+KEEPALIVE = 20  # seconds; after twice as many, a silent connection is lost
+ANSWER_SECONDS = 30  # for each answer: longer than a server may stand still
+NOBODY, WITH_WILL = 0x10, 0x04  # reason codes of PUBACK and of DISCONNECT
+
+
+class Session:
+    """One connection. When it is lost, each call raises: connect again."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.present = False  # whether the server had the session already
+        self.lost: ConnectionError | None = None
+        self.answers: dict[Any, asyncio.Future[ReasonCode]] = {}
+        self.inbox = asyncio.Queue[Any]()
+
+    async def subscribe(self, topic: str, qos: int = 1) -> None:
+        """Subscribe; the session keeps what it has subscribed to before."""
+        packet = self.client.subscribe(topic, qos)[1]
+        await self.answer(packet, f"subscribe to {topic}")
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Unsubscribe; what was sent before has arrived when this returns."""
+        packet = self.client.unsubscribe(topic)[1]
+        await self.answer(packet, f"unsubscribe from {topic}")
+
+    async def publish(
+        self,
+        topic: str,
+        body: str | bytes | bytearray = "",
+        retain: bool = False,
+        copied: MQTTMessage | None = None,
+        **more: Any,
+    ) -> bool:
+        """Wait for the confirm; return whether any session took the message.
+
+        A copy keeps the properties of another message, and says where that
+        was. `more` are its own, such as `MessageExpiryInterval=60`.
+        """
+        properties = Properties(PacketTypes.PUBLISH)
+        if copied:
+            properties = copied.properties or properties
+            properties.UserProperty = [("x-origin", copied.topic)]  # one more
+        for name, value in more.items():
+            setattr(properties, name, value)
+        if isinstance(body, str):
+            body = body.encode(errors="surrogateescape")
+        packet = self.client.publish(topic, body, 1, retain, properties).mid
+        code = await self.answer(packet, f"publish to {topic}")
+        return bool(code.value != NOBODY)
+
+    async def messages(
+        self, limit: int | None = None, seconds: float | None = None
+    ) -> AsyncIterator[MQTTMessage]:
+        """Yield what arrives; the caller calls `ack()` after its work."""
+        for _ in count() if limit is None else range(limit):
+            self.check()
+            try:
+                message = await asyncio.wait_for(self.inbox.get(), seconds)
+            except TimeoutError:
+                raise TimeoutError(f"no message in {seconds} s") from None
+            self.check()
+            yield message
+
+    def ack(self, message: MQTTMessage) -> None:
+        """Acknowledge a message: without this it comes again."""
+        self.check()
+        self.client.ack(message.mid, message.qos)
+
+    async def answer(self, packet: int | None, what: str) -> ReasonCode:
+        """Wait for the server's answer to our packet of this number."""
+        self.check()
+        self.answers[packet] = answer = asyncio.Future[ReasonCode]()
+        if not (await asyncio.wait([answer], timeout=ANSWER_SECONDS))[0]:
+            raise TimeoutError(f"the MQTT server says nothing to: {what}")
+        self.check()
+        if answer.result().is_failure:  # such as "Not authorized"
+            raise ConnectionError(f"MQTT: {what}: {answer.result()}")
+        return answer.result()
+
+    def check(self) -> None:
+        """Raise if the connection is lost."""
+        if self.lost:
+            raise self.lost
+
+    def told(self, packet: Any, codes: Any) -> None:
+        """Take the server's answer to a packet."""
+        if isinstance(packet, ConnectFlags):
+            self.present, packet = packet.session_present, None
+        if answer := self.answers.pop(packet, None):
+            answer.set_result(codes[0] if isinstance(codes, list) else codes)
+
+    def end(self, code: ReasonCode) -> None:
+        """Let all who wait know that the connection is lost."""
+        self.lost = ConnectionError(f"the MQTT connection is lost: {code}")
+        while self.answers:
+            self.answers.popitem()[1].set_result(code)
+        self.inbox.put_nowait(None)
+
+
+@asynccontextmanager
+async def connect(
+    name: str = "", expiry: int = 0, prefetch: int = 1, will: str = ""
+) -> AsyncIterator[Session]:
+    """Take up the session `name`, which the server keeps for `expiry` s."""
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        name,
+        protocol=MQTTv5,
+        reconnect_on_failure=False,  # else old acknowledgements go astray
+        manual_ack=True,  # else paho acknowledges before the work
+    )
+    session = Session(client)
+    # paho calls us in its own thread.
+    call: Any = asyncio.get_running_loop().call_soon_threadsafe
+    client.on_connect = lambda *it: call(session.told, it[2], it[3])
+    client.on_subscribe = client.on_unsubscribe = client.on_connect
+    client.on_publish = client.on_connect
+    client.on_message = lambda *it: call(session.inbox.put_nowait, it[2])
+    client.on_disconnect = lambda *it: call(session.end, it[3])
+    user, password = (unquote(it or "") for it in (URL.username, URL.password))
+    client.username_pw_set(user or None, password)
+    if URL.scheme == "mqtts":
+        client.tls_set()
+    if will:  # the server publishes it, however this connection ends
+        client.will_set(will, "offline", qos=1, retain=True)
+    wishes = Properties(PacketTypes.CONNECT)
+    wishes.SessionExpiryInterval, wishes.ReceiveMaximum = expiry, prefetch
+    place = URL.hostname or "localhost", URL.port or 1883, KEEPALIVE
+    await asyncio.to_thread(
+        client.connect, *place, clean_start=False, properties=wishes
+    )
+    client.loop_start()
+    try:
+        await session.answer(None, f"connect as {name!r}")
+        if expiry and not session.present:
+            logging.warning("MQTT session %r is new, with nothing in it", name)
+        yield session
+    finally:
+        if not session.lost:  # an acknowledgement on its way has to arrive
+            with suppress(OSError):
+                await session.unsubscribe("nothing")  # it takes no right
+        code = ReasonCode(PacketTypes.DISCONNECT, identifier=WITH_WILL)
+        client.disconnect(code if will else None)
+        await asyncio.to_thread(client.loop_stop)
