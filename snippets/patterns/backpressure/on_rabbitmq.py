@@ -5,35 +5,20 @@
 """Backpressure on RabbitMQ: a full queue refuses, and its producer waits."""
 
 import asyncio
-import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 
-import aio_pika
-from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import DeliveryError, PublishError
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, consume, publish
+
 QUEUE = "transcode"
 LIMIT = 5  # tasks that may wait; usual: what workers do in minutes
 TASKS = [f"video-{number}.mp4" for number in range(1, 9)]
 
 Handler = Callable[[str], Awaitable[None]]
-
-
-@asynccontextmanager
-async def connect() -> AsyncIterator[AbstractChannel]:
-    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
-        channel = await opened.channel(on_return_raises=True)
-        # Else aio-pika waits for ever once its consumer is cancelled.
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda _: opened.close())
-        yield channel
-        if channel.is_closed:  # a consumer's loop ends quietly with it
-            raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
 
 
 async def declare(channel: AbstractChannel) -> None:
@@ -65,13 +50,10 @@ async def submit(
 
 
 async def offer(channel: AbstractChannel, task: str) -> bool:
-    message = Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT)
+    # An alarm blocks the connection. Then the time-out raises, and the task
+    # may still be taken when the alarm is over.
     try:
-        # An alarm blocks the connection. Then the time-out raises, and the
-        # task may still be taken when the alarm is over.
-        await channel.default_exchange.publish(
-            message, routing_key=QUEUE, mandatory=True, timeout=30
-        )
+        await publish(channel, QUEUE, task.encode())
     except PublishError:
         raise  # returned: there is no such queue
     except DeliveryError:
@@ -83,20 +65,19 @@ async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
     done = 0
-    # A connection of its own: as it ends, what the worker holds goes back.
-    async with connect() as channel:
-        # Without it RabbitMQ sends the first worker all that waits.
-        await channel.set_qos(prefetch_count=prefetch)
-        queue = await channel.get_queue(QUEUE)
-        async with queue.iterator(consumer_tag=worker) as messages:
-            async for message in messages:
-                # Any bytes: a bad task must not stop the worker.
-                task = message.body.decode(errors="surrogateescape")
-                await handle(task)
-                done += 1
-                if done == limit:
-                    await messages.close()  # or the ack brings another task
-                await message.ack()
+    async with (
+        connect() as channel,
+        # With no prefetch, RabbitMQ sends the first worker all that waits.
+        consume(channel, QUEUE, prefetch, worker) as messages,
+    ):
+        async for message in messages:
+            # Any bytes: a bad task must not stop the worker.
+            task = message.body.decode(errors="surrogateescape")
+            await handle(task)
+            done += 1
+            if done == limit:
+                await messages.close()  # or the ack brings another task
+            await message.ack()
 
 
 async def main() -> None:

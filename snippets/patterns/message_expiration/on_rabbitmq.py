@@ -5,30 +5,15 @@
 """Message expiration on RabbitMQ: what is too late never arrives."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 
-import aio_pika
-from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, consume, publish
+
 QUEUE = "push"
 
 Handler = Callable[[str], Awaitable[None]]
-
-
-@asynccontextmanager
-async def connect() -> AsyncIterator[AbstractChannel]:
-    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
-        channel = await opened.channel(on_return_raises=True)
-        # Else aio-pika waits for ever once its consumer is cancelled.
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda _: opened.close())
-        yield channel
-        if channel.is_closed:  # a consumer's loop ends quietly with it
-            raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
 
 
 async def declare(channel: AbstractChannel) -> None:
@@ -42,33 +27,26 @@ async def submit(
     channel: AbstractChannel, tasks: Sequence[str], seconds: float
 ) -> None:
     for task in tasks:
-        message = Message(
-            task.encode(),
-            delivery_mode=DeliveryMode.PERSISTENT,
-            expiration=seconds,  # the client sends it in milliseconds
-        )
-        await channel.default_exchange.publish(
-            message, routing_key=QUEUE, mandatory=True, timeout=10
-        )
+        # The client sends the seconds in milliseconds.
+        await publish(channel, QUEUE, task.encode(), expiration=seconds)
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     done = 0
-    # A connection of its own: as it ends, what the worker holds goes back.
-    async with connect() as channel:
-        # Time runs at the broker alone: what was prefetched is delivered,
-        # however long it then waits here.
-        await channel.set_qos(prefetch_count=1)
-        queue = await channel.get_queue(QUEUE)
-        async with queue.iterator(consumer_tag=worker) as messages:
-            async for message in messages:
-                # Any bytes: a bad task must not stop the worker.
-                task = message.body.decode(errors="surrogateescape")
-                await handle(task)
-                done += 1
-                if done == limit:
-                    await messages.close()  # or the ack brings another task
-                await message.ack()
+    # Time runs at the broker alone: what was prefetched is delivered, however
+    # long it then waits here. So one at a time.
+    async with (
+        connect() as channel,
+        consume(channel, QUEUE, 1, worker) as messages,
+    ):
+        async for message in messages:
+            # Any bytes: a bad task must not stop the worker.
+            task = message.body.decode(errors="surrogateescape")
+            await handle(task)
+            done += 1
+            if done == limit:
+                await messages.close()  # or the ack brings another task
+            await message.ack()
 
 
 async def main() -> None:

@@ -5,35 +5,21 @@
 """Partitioned consumers on RabbitMQ: the tasks of a key stay in order."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from zlib import crc32
 
-import aio_pika
-from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, publish
+
 CHANNEL = "videos"
 STEPS = ("upload", "transcode", "thumbnail", "notify")
 TASKS = [(name, f"{step} {name}") for name in ("fox", "owl") for step in STEPS]
 
 Handler = Callable[[str], Awaitable[None]]
-
-
-@asynccontextmanager
-async def connect() -> AsyncIterator[AbstractChannel]:
-    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
-        channel = await opened.channel(on_return_raises=True)
-        # Else aio-pika waits for ever once its consumer is cancelled.
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda _: opened.close())
-        yield channel
-        if channel.is_closed:  # a consumer's loop ends quietly with it
-            raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
 
 
 async def declare(channel: AbstractChannel, partitions: int = 2) -> None:
@@ -69,10 +55,7 @@ async def submit(
     for key, task in tasks:
         # Not hash(): it gives each process another number for one key.
         name = names[crc32(key.encode()) % len(names)]
-        message = Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT)
-        await channel.default_exchange.publish(
-            message, routing_key=name, mandatory=True, timeout=10
-        )
+        await publish(channel, name, task.encode())
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:

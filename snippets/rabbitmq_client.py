@@ -1,0 +1,128 @@
+"""RabbitMQ in asyncio: aio-pika, with a clock on each wait and no quiet end.
+
+Whatever happens to a connection, its user gets an error that says why; then
+begin anew. aio-pika's connect_robust() would connect again by itself, but it
+tries for ever and in silence, and the message in hand fails all the same.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from copy import copy
+from typing import Any
+
+import aio_pika
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import (
+    AbstractChannel,
+    AbstractIncomingMessage,
+    AbstractQueue,
+    AbstractQueueIterator,
+)
+from aio_pika.exceptions import ChannelInvalidStateError
+
+URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+SECONDS = 20  # for a confirm: longer than a server may stand still
+HEARTBEAT = 10  # seconds; after three without an answer, give up
+
+
+@asynccontextmanager
+async def connect() -> AsyncIterator[AbstractChannel]:
+    """Open what a service keeps: a connection, and a channel with confirms."""
+    async with await aio_pika.connect(
+        URL, timeout=SECONDS, heartbeat=HEARTBEAT
+    ) as connection:
+        # RabbitMQ confirms what no queue takes, too: it returns it first,
+        # and without this flag nobody would notice.
+        channel = await connection.channel(on_return_raises=True)
+        # RabbitMQ cancels a consumer when its queue is deleted, or (4.3) a
+        # message takes too long. aio-pika alone would then wait for ever.
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(
+            lambda _: connection.close(ConnectionError("consumer cancelled"))
+        )
+        with suppress(ChannelInvalidStateError):  # it would not say why
+            yield channel
+            if not channel.is_closed:
+                return
+        # A consumer's loop ends with its channel, as if all were done.
+        raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
+
+
+async def declare_queue(
+    channel: AbstractChannel, name: str, arguments: dict[str, Any]
+) -> AbstractQueue:
+    """Declare a quorum queue: on disk, replicated, it counts deliveries."""
+    kind = {"x-queue-type": "quorum"}
+    return await channel.declare_queue(
+        name, durable=True, arguments=kind | arguments
+    )
+
+
+def dead_letters_to(queue: str) -> dict[str, Any]:
+    """Return the arguments of a queue whose dead letters go to `queue`."""
+    return {
+        "x-dead-letter-exchange": "",  # without one, they are dropped
+        "x-dead-letter-routing-key": queue,
+        # Keep it until the other queue has it; the default: at-most-once.
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",  # at-least-once asks for it
+    }
+
+
+async def publish(
+    channel: AbstractChannel, queue: str, body: bytes, **properties: Any
+) -> None:
+    """Wait for the confirm; raise if there is no such queue."""
+    # Without a message_id among the properties, aio-pika makes one up.
+    disk = DeliveryMode.PERSISTENT
+    message = Message(body, delivery_mode=disk, **properties)
+    await channel.default_exchange.publish(
+        message, routing_key=queue, mandatory=True, timeout=SECONDS
+    )
+
+
+async def forward(
+    channel: AbstractChannel,
+    queue: str,
+    message: AbstractIncomingMessage,
+    headers: dict[str, Any],
+    expiration: float | None = None,
+) -> None:
+    """Publish a copy: with its id, correlation id, type, trace and headers."""
+    again: Any = copy(message)
+    again.headers = {**message.headers, **headers}
+    again.delivery_mode = DeliveryMode.PERSISTENT
+    again.expiration = expiration
+    again.user_id = None  # RabbitMQ refuses any other than our own
+    await channel.default_exchange.publish(
+        again, routing_key=queue, mandatory=True, timeout=SECONDS
+    )
+
+
+@asynccontextmanager
+async def consume(
+    channel: AbstractChannel,
+    queue: str,
+    prefetch: int = 1,
+    consumer_tag: str | None = None,
+) -> AsyncIterator[AbstractQueueIterator]:
+    """Receive, and hold no more than `prefetch` messages that are unsettled.
+
+    Take a connection for this alone: as it ends, all that is held goes back.
+    """
+    await channel.set_qos(prefetch_count=prefetch)
+    source = await channel.get_queue(queue)
+    async with source.iterator(consumer_tag=consumer_tag) as messages:
+        yield messages
+
+
+async def look(
+    channel: AbstractChannel, queue: str
+) -> list[AbstractIncomingMessage]:
+    """Take all that waits. What is not settled goes back with the channel."""
+    source = await channel.get_queue(queue)
+    found = []
+    while message := await source.get(fail=False):
+        found.append(message)
+    return found
