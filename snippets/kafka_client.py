@@ -7,8 +7,15 @@ each ends in time, with an error that says why; then begin anew.
 import asyncio
 import logging
 import os
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -70,25 +77,58 @@ async def connect(**options: Any) -> AsyncIterator[AIOKafkaProducer]:
         await close(producer.stop)
 
 
+async def send(
+    producer: AIOKafkaProducer,
+    topic: str,
+    body: str | bytes | None,
+    **more: Any,
+) -> None:
+    """Send a record, and wait for its confirm."""
+    value = raw(body) if isinstance(body, str) else body
+    async with in_time(f"confirm of a record for {topic}"):
+        await producer.send_and_wait(topic, value, **more)
+
+
+async def copy(
+    producer: AIOKafkaProducer,
+    topic: str,
+    record: ConsumerRecord,
+    notes: Mapping[str, str],
+) -> None:
+    """Send on a record as it is, with our notes, and where it was first."""
+    origin = f"{record.topic}/{record.partition}/{record.offset}"
+    if "x-origin" not in dict(record.headers):
+        notes = {"x-origin": origin, **notes}
+    kept = [(name, old) for name, old in record.headers if name not in notes]
+    ours = [(name, new.encode()) for name, new in notes.items()]
+    await send(
+        producer, topic, record.value, key=record.key, headers=kept + ours
+    )
+
+
+@asynccontextmanager
+async def administer() -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**SERVERS)
+    try:
+        async with in_time("administration"):
+            await admin.start()
+            yield admin
+    finally:
+        await close(admin.close)
+
+
 async def create_topics(
-    *names: str, partitions: int = 1, **configs: str
+    *names: str, partitions: int = 1, configs: dict[str, str] | None = None
 ) -> None:
     """Make the topics that are missing."""
     # One replica suits one server; on a cluster take 3, and set
     # min.insync.replicas=2, or acks="all" may mean the leader alone.
-    topics = [
-        NewTopic(it, partitions, 1, topic_configs=configs) for it in names
-    ]
-    admin = AIOKafkaAdminClient(**SERVERS)
-    try:
-        async with in_time("new topics"):
-            await admin.start()
-            answer = await admin.create_topics(topics)
-        for _, code, reason in answer.topic_errors:
-            if code not in (0, TopicAlreadyExistsError.errno):
-                raise for_code(code)(reason)
-    finally:
-        await close(admin.close)
+    new = [NewTopic(n, partitions, 1, topic_configs=configs) for n in {*names}]
+    async with administer() as admin:
+        answer = await admin.create_topics(new)
+    for _, code, reason in answer.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise for_code(code)(reason)
 
 
 @ConsumerRebalanceListener.register
@@ -98,26 +138,45 @@ class Consumer:
     def __init__(self, client: AIOKafkaConsumer) -> None:
         self.client = client
         self.busy = defaultdict[TopicPartition, asyncio.Lock](asyncio.Lock)
+        self.heard = time.monotonic()
+        self.assigned = asyncio.Event()
 
     @asynccontextmanager
     async def next(
         self, *places: TopicPartition
     ) -> AsyncIterator[ConsumerRecord]:
         """Wait for the next record, of these partitions or of any."""
-        record = await self._next(places)
+        while not (record := await self.poll(QUIET, *places)):
+            pass
         async with self.busy[place(record)]:
             yield record
 
-    async def _next(self, places: Iterable[TopicPartition]) -> ConsumerRecord:
-        while True:
-            try:
-                async with asyncio.timeout(QUIET):
-                    return await self.client.getone(*places)
-            except TimeoutError:
-                async with in_time("any topics"):
+    async def rest(self, one: TopicPartition) -> AsyncIterator[ConsumerRecord]:
+        """Hand out what the partition has now, and end."""
+        async with in_time(f"the end of {one}"):
+            end = (await self.client.end_offsets([one]))[one]
+        while await self.client.position(one) < end:
+            if record := await self.poll(1, one):
+                yield record
+
+    async def poll(
+        self, seconds: float, *places: TopicPartition
+    ) -> ConsumerRecord | None:
+        """Return a record if one comes in time; raise if Kafka is silent."""
+        try:
+            async with asyncio.timeout(seconds):
+                record = await self.client.getone(*places)
+        except TimeoutError:
+            if time.monotonic() - self.heard > QUIET - 1:
+                async with in_time("a consumer hears nothing"):
                     await self.client.topics()
-            except UnicodeDecodeError:
-                await self._skip(places or self.client.assignment())
+                self.heard = time.monotonic()
+            return None
+        except UnicodeDecodeError:
+            await self._skip(places or self.client.assignment())
+            return None
+        self.heard = time.monotonic()
+        return record
 
     async def _skip(self, places: Iterable[TopicPartition]) -> None:
         """Pass over a record that aiokafka can't decode, wherever it is."""
@@ -129,8 +188,8 @@ class Consumer:
             except TimeoutError:
                 continue
             except UnicodeDecodeError:
-                text = "skipped %s, offset %d: a header's name is not UTF-8"
-                logging.warning(text, one, at)
+                why = "skipped %s, offset %d: a header's name is not UTF-8"
+                logging.warning(why, one, at)
                 at += 1
             self.client.seek(one, at)
 
@@ -140,6 +199,35 @@ class Consumer:
             await self.client.commit(
                 {place(record): (record.offset + 1, note)}
             )
+
+    def postpone(self, record: ConsumerRecord, seconds: float) -> None:
+        """Hand the record and what follows it in its partition out later."""
+        self.client.pause(place(record))
+        self.client.seek(place(record), record.offset)
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds, self._resume, place(record))
+
+    def _resume(self, one: TopicPartition) -> None:
+        if one in self.client.assignment():
+            self.client.resume(one)
+
+    async def each_partition(
+        self, serve: Callable[[TopicPartition], Awaitable[None]]
+    ) -> None:
+        """Serve all partitions that are ours side by side, until one ends."""
+        tasks: dict[TopicPartition, asyncio.Future[None]] = {}
+        try:
+            while not any(task.done() for task in tasks.values()):
+                ours = self.client.assignment()
+                for gone in tasks.keys() - ours:
+                    tasks.pop(gone).cancel()
+                for new in ours - tasks.keys():
+                    tasks[new] = asyncio.ensure_future(serve(new))
+                await asyncio.wait(
+                    [*tasks.values(), asyncio.ensure_future(self.moved.wait())]
+                )
+        finally:
+            ...
 
     async def on_partitions_revoked(self, _: object) -> None:
         """Let a rebalance wait for the task: nobody else is to begin it."""
@@ -152,6 +240,15 @@ class Consumer:
 
 def place(record: ConsumerRecord) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)
+
+
+def raw(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def text(record: ConsumerRecord) -> str:
+    """Return the body, of any bytes or none; `raw()` makes it bytes again."""
+    return (record.value or b"").decode(errors="surrogateescape")
 
 
 @asynccontextmanager
