@@ -6,7 +6,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -14,10 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect
+from rabbitmq_client import publish as publish_one
+
 VIEWS = "views"
 # Fields that events got later, and what stands for them in older events.
 ADDED = {"kind": "viewed", "country": "unknown"}
@@ -61,31 +61,21 @@ async def _stream(channel: AbstractChannel) -> AbstractQueue:
     )
 
 
-async def publish(events: Sequence[str]) -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel(publisher_confirms=True)
-        await _stream(channel)
-        for event in events:
-            body = event.encode(errors="surrogateescape")
-            await channel.default_exchange.publish(Message(body), VIEWS)
+async def publish(channel: AbstractChannel, events: Sequence[str]) -> None:
+    await _stream(channel)
+    for event in events:
+        body = event.encode(errors="surrogateescape")
+        await publish_one(channel, VIEWS, body)
 
 
 async def _read(
     position: int, mark: str = ""
 ) -> AsyncGenerator[tuple[int, bytes]]:
-    async with await connect(URL) as connection:
-        channel = await connection.channel(publisher_confirms=True)
+    async with connect() as channel:
         await channel.set_qos(prefetch_count=100)  # a stream insists on it
         stream = await _stream(channel)
         if mark:  # nothing in AMQP 0-9-1 says where the stream ends now
-            end = Message(b"", headers={"mark": mark})
-            await channel.default_exchange.publish(end, VIEWS)
-        # Without this, aio-pika waits for ever if the stream is deleted.
-        ends: list[asyncio.Task[None]] = []
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: ends.append(asyncio.create_task(connection.close()))
-        )
+            await publish_one(channel, VIEWS, b"", headers={"mark": mark})
         begin = {"x-stream-offset": position}
         async with stream.iterator(arguments=begin) as messages:
             async for message in messages:
@@ -96,7 +86,6 @@ async def _read(
                 if not found:
                     offset: Any = message.headers["x-stream-offset"]
                     yield offset, message.body
-        raise ConnectionError("RabbitMQ sends nothing any more")
 
 
 async def replay(file: str, by: str = "video") -> State:
@@ -127,7 +116,8 @@ async def main() -> None:
     with TemporaryDirectory() as folder:
         live, new = f"{folder}/live.json", f"{folder}/new.json"
         await replay(live)  # a reader begins with a replay: here, of nothing
-        await publish(EVENTS)
+        async with connect() as channel:
+            await publish(channel, EVENTS)
         print("live:", (await follow(live, notify, limit=3))["views"])
         print("rebuilt:", (await replay(new))["views"])
         rebuilt = await replay(new, by="country")
