@@ -14,11 +14,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 KEEPALIVE = 20  # seconds; after twice as many, a silent connection is lost
 ANSWER_SECONDS = 30  # for each answer: longer than a server may stand still
 NOBODY, WITH_WILL = 0x10, 0x04  # reason codes of PUBACK and of DISCONNECT
+IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
 
 
 class Session:
@@ -32,8 +34,9 @@ class Session:
         self.inbox = asyncio.Queue[Any]()
 
     async def subscribe(self, topic: str, qos: int = 1) -> None:
-        """Subscribe; the session keeps what it has subscribed to before."""
-        packet = self.client.subscribe(topic, qos)[1]
+        """Subscribe; retained messages come when the session is new to it."""
+        options = SubscribeOptions(qos, retainHandling=IF_NEW)
+        packet = self.client.subscribe(topic, options=options)[1]
         await self.answer(packet, f"subscribe to {topic}")
 
     async def unsubscribe(self, topic: str) -> None:
@@ -90,7 +93,8 @@ class Session:
         self.answers[packet] = answer = asyncio.Future[ReasonCode]()
         if not (await asyncio.wait([answer], timeout=ANSWER_SECONDS))[0]:
             raise TimeoutError(f"the MQTT server says nothing to: {what}")
-        self.check()
+        if answer.cancelled():
+            self.check()
         if answer.result().is_failure:  # such as "Not authorized"
             raise ConnectionError(f"MQTT: {what}: {answer.result()}")
         return answer.result()
@@ -111,7 +115,7 @@ class Session:
         """Let all who wait know that the connection is lost."""
         self.lost = ConnectionError(f"the MQTT connection is lost: {code}")
         while self.answers:
-            self.answers.popitem()[1].set_result(code)
+            self.answers.popitem()[1].cancel()
         self.inbox.put_nowait(None)
 
 

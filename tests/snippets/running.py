@@ -92,11 +92,11 @@ def run_changed(
     snippet: Path, changes: Mapping[str, str], folder: Path, extra: Mapping[str, str]
 ) -> str:
     """Run a copy with each text, which the snippet has once, changed; return what it printed."""
-    text = snippet.read_text()
+    changed = folder / "changed"
+    changed.mkdir()
+    copy = download(snippet, changed)
     for line, instead in changes.items():
-        assert text.count(line) == 1, f"{snippet} has {line!r} {text.count(line)} times"
-        text = text.replace(line, instead)
-    copy = folder / "changed" / snippet.name
-    copy.parent.mkdir()
-    copy.write_text(text)
-    return run_with_python(copy, folder, extra)
+        file, count = holder(copy, line)
+        assert count == 1, f"{file.name} has {line!r} {count} times"
+        file.write_text(file.read_text().replace(line, instead))
+    return run([sys.executable, copy.name], changed, extra)
