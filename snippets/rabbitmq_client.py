@@ -35,18 +35,23 @@ async def connect() -> AsyncIterator[AbstractChannel]:
         # RabbitMQ confirms what no queue takes, too: it returns it first,
         # and without this flag nobody would notice.
         channel = await connection.channel(on_return_raises=True)
-        # RabbitMQ cancels a consumer when its queue is deleted, or (4.3) a
-        # message takes too long. aio-pika alone would then wait for ever.
         underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: connection.close(ConnectionError("consumer cancelled"))
-        )
+        causes: list[object] = []
+
+        async def cancelled(_: object) -> None:
+            causes.append("it has cancelled a consumer")
+            await connection.close()
+
+        # That is when its queue is deleted, or (4.3) a message takes too
+        # long. aio-pika alone would then wait for ever.
+        underlay.on_consumer_cancel_callbacks.add(cancelled)
         with suppress(ChannelInvalidStateError):  # it would not say why
             yield channel
             if not channel.is_closed:
                 return
         # A consumer's loop ends with its channel, as if all were done.
-        raise ConnectionError(f"RabbitMQ is lost: {underlay.closing!r}")
+        causes.append(underlay.closing)
+        raise ConnectionError(f"RabbitMQ is lost: {causes[0]!r}")
 
 
 async def declare_queue(

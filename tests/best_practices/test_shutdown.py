@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import Server
+from tests.brokers.rabbitmq import Rabbitmq
 from tests.patterns.stage import Actor, Stage
 
 TASKS = ["transcode cat.mp4", "transcode dog.mp4"]
@@ -90,3 +91,36 @@ def test_a_task_that_outlasts_the_grace_period_goes_back_at_once(
         other = stage.spawn("work")
         assert stage.happens(lambda: other.done == TASKS[:1], other)
         assert other.deliveries == [2]
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_handler_that_raises_ends_the_worker_and_the_task_goes_back(
+    server: Server, tmp_path: Path
+) -> None:
+    with stage_of("rabbitmq", server, tmp_path) as stage:
+        stage.call("submit", tasks=TASKS[:1])
+        failing = stage.spawn("work", mode="fail")
+        assert stage.happens(lambda: "told to fail" in failing.error, failing)
+        other = stage.spawn("work")
+        assert stage.happens(lambda: other.done == TASKS[:1], other)
+        assert other.deliveries == [2]
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_body_that_is_no_text_does_not_stop_the_worker(server: Server, tmp_path: Path) -> None:
+    with stage_of("rabbitmq", server, tmp_path) as stage:
+        stage.replace("task.encode()", 'task.encode(errors="surrogateescape")')
+        stage.call("submit", tasks=["\udcff", *TASKS])
+        worker = stage.spawn("work")
+        assert stage.happens(lambda: worker.done == ["\udcff", *TASKS], worker)
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_worker_whose_queue_is_deleted_says_so(server: Server, tmp_path: Path) -> None:
+    assert isinstance(server, Rabbitmq)
+    with stage_of("rabbitmq", server, tmp_path) as stage:
+        stage.call("submit", tasks=TASKS[:1])
+        worker = stage.spawn("work")
+        assert stage.happens(lambda: worker.done == TASKS[:1], worker)
+        server.ask("queues/%2F/transcode", "DELETE")
+        assert stage.happens(lambda: "has cancelled a consumer" in worker.error, worker)

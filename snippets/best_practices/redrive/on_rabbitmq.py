@@ -6,32 +6,25 @@
 
 import asyncio
 import json
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
-from aio_pika import DeliveryMode, Message, connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, declare_queue, forward, publish
+
 QUEUE, DEAD = "transcode", "transcode.dead"
-QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
-# No limit for the dead: each look is a delivery.
-FOR_THE_DEAD: dict[str, Any] = {
-    "x-queue-type": "quorum",
-    "x-delivery-limit": -1,
-}
-
-
-async def put(channel: AbstractChannel, queue: str, letter: Message) -> None:
-    letter.delivery_mode = DeliveryMode.PERSISTENT
-    await channel.default_exchange.publish(letter, queue)
+TRIES = 2  # what comes back once more is not helped by a third time
 
 
 def reason(letter: AbstractIncomingMessage) -> str:
     return str(letter.headers.get("reason", "unknown"))
+
+
+def redriven(letter: AbstractIncomingMessage) -> int:
+    told = letter.headers.get("redriven")
+    return told if isinstance(told, int) else 0
 
 
 @asynccontextmanager
@@ -64,33 +57,31 @@ async def redrive(
 ) -> int:
     """Send back `most` letters at `rate` a second; return how many it was."""
     async with letters(channel) as held:
-        sending = [letter for letter in held if chosen(letter)][:most]
+        fresh = [letter for letter in held if redriven(letter) < TRIES]
+        sending = [letter for letter in fresh if chosen(letter)][:most]
         for letter in sending:
-            # The same id: the receiver knows by it what it has done before.
-            copy = Message(
-                letter.body,
-                headers={**letter.headers, "redriven": 1},
-                message_id=letter.message_id,
-                correlation_id=letter.correlation_id,
-            )
-            await put(channel, QUEUE, copy)  # confirmed
+            # A copy with the same id: the receiver knows by it what it has
+            # done before. Confirmed before the letter goes.
+            mark = {"redriven": redriven(letter) + 1}
+            await forward(channel, QUEUE, letter, mark)
             await letter.ack()
             await asyncio.sleep(1 / rate)
     return len(sending)
 
 
 async def main() -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel(on_return_raises=True)
-        await channel.declare_queue(QUEUE, durable=True, arguments=QUORUM)
-        await channel.declare_queue(DEAD, durable=True, arguments=FOR_THE_DEAD)
+    async with connect() as channel:
+        await declare_queue(channel, QUEUE, {})
+        # No limit for the dead: on 4.0, each look is a delivery.
+        await declare_queue(channel, DEAD, {"x-delivery-limit": -1})
         for number, why in enumerate(("codec", "codec", "disk", "codec")):
-            letter = Message(
+            await publish(
+                channel,
+                DEAD,
                 json.dumps({"video": f"{number}.mp4"}).encode(),
                 headers={"reason": why},
                 message_id=f"m-{number}",
             )
-            await put(channel, DEAD, letter)
         print("dead:", await triage(channel))
         # The codec is repaired: send one, look, and then the others.
         for most in (1, 100):

@@ -2,19 +2,19 @@
 # requires-python = ">=3.11"
 # dependencies = ["aio-pika>=10"]
 # ///
-"""Request-reply on RabbitMQ: each asker gets its own answers."""
+"""Request-reply on RabbitMQ: each requestor gets its own answers."""
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from aio_pika import Message, connect
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika import Message
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, consume
+
 QUESTIONS = "lengths"
 REPLIES = "amq.rabbitmq.reply-to"  # no queue: direct reply-to
 
@@ -22,16 +22,17 @@ Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
-async def declare() -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
-        # Not replicated: a lost question ends with its timeout.
-        await channel.declare_queue(QUESTIONS, durable=True)
+async def declare(channel: AbstractChannel) -> None:
+    # Not replicated: a lost question ends with its timeout.
+    await channel.declare_queue(QUESTIONS, durable=True)
 
 
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
-    """Connect; what it yields may be used concurrently."""
+    """Connect once; what it yields serves many questions at the same time.
+
+    After a lost connection each question raises: enter `asker()` again.
+    """
     waiting: dict[str, asyncio.Queue[bytes]] = {}
 
     async def listen(message: AbstractIncomingMessage) -> None:
@@ -39,10 +40,7 @@ async def asker() -> AsyncIterator[Ask]:
         if number in waiting:  # else it is late, or no answer
             waiting[number].put_nowait(message.body)
 
-    async with await connect(URL) as connection:
-        channel = await connection.channel(
-            publisher_confirms=True, on_return_raises=True
-        )
+    async with connect() as channel:
         # First listen, then ask, and both on one AMQP channel.
         replies = await channel.get_queue(REPLIES, ensure=False)
         await replies.consume(listen, no_ack=True)
@@ -58,9 +56,7 @@ async def asker() -> AsyncIterator[Ask]:
             )
             try:
                 async with asyncio.timeout(seconds):
-                    await channel.default_exchange.publish(
-                        message, routing_key=QUESTIONS, mandatory=True
-                    )
+                    await channel.default_exchange.publish(message, QUESTIONS)
                     return (await waiting[number].get()).decode()
             finally:
                 del waiting[number]
@@ -69,48 +65,36 @@ async def asker() -> AsyncIterator[Ask]:
 
 
 async def answer(replier: str, handle: Handler) -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel(publisher_confirms=True)
-        await channel.set_qos(prefetch_count=1)
-        # Without this, aio-pika waits for ever once the server has cancelled
-        # its consumer, because the queue was deleted, for example.
-        ends: list[asyncio.Task[None]] = []
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: ends.append(asyncio.create_task(connection.close()))
-        )
-        queue = await channel.get_queue(QUESTIONS)
-        async with queue.iterator(consumer_tag=replier) as messages:
-            async for message in messages:
-                to, number = message.reply_to, message.correlation_id
-                try:
-                    question = message.body.decode()
-                    if not to or not number:
-                        raise ValueError("it names no return address or id")
-                except ValueError as error:
-                    logging.warning("not a question: %s %r", error, message)
-                    await message.ack()
-                    continue
-                reply = Message(
-                    (await handle(question)).encode(), correlation_id=number
-                )
-                await channel.default_exchange.publish(
-                    reply,
-                    routing_key=to,
-                    mandatory=False,  # the asker may have gone
-                )
+    async with (
+        connect() as channel,
+        consume(channel, QUESTIONS, 1, replier) as messages,
+    ):
+        exchange = channel.default_exchange
+        async for message in messages:
+            to, number = message.reply_to, message.correlation_id
+            try:
+                question = message.body.decode()
+                if not to or not number:
+                    raise ValueError("it names no return address or id")
+            except ValueError as error:
+                logging.warning("not a question: %s %r", error, message)
                 await message.ack()
-        # The iterator ends quietly with its connection.
-        raise ConnectionError("RabbitMQ sends nothing any more")
+                continue
+            text = (await handle(question)).encode()
+            reply = Message(text, correlation_id=number)
+            # Not mandatory: the requestor may have gone.
+            await exchange.publish(reply, to, mandatory=False, timeout=10)
+            await message.ack()
 
 
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its asker waits
+            await asyncio.sleep(1.5)  # longer than its requestor waits
         return f"{video}: {len(video)} min"
 
-    await declare()
+    async with connect() as channel:
+        await declare(channel)
     replier = asyncio.create_task(answer("replier", probe))
     async with asker() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)

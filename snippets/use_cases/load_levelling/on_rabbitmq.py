@@ -5,14 +5,20 @@
 """Load levelling on RabbitMQ: a burst waits, and the pool keeps its pace."""
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Sequence
 
-from aio_pika import DeliveryMode, Message, connect
-from aio_pika.exceptions import DeliveryError
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import DeliveryError, PublishError
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import (
+    connect,
+    consume,
+    dead_letters_to,
+    declare_queue,
+    publish,
+)
+
 QUEUE, DEAD = "transcode-burst", "transcode-burst.dead"
 WORKERS = 3  # what we pay for, all day
 SECONDS_PER_VIDEO = 60
@@ -20,43 +26,25 @@ PROMISE = 300  # seconds until the last accepted video is begun
 ROOM = PROMISE * WORKERS // SECONDS_PER_VIDEO
 
 
-async def declare() -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel()
-        await channel.declare_queue(
-            DEAD, durable=True, arguments={"x-queue-type": "quorum"}
-        )
-        await channel.declare_queue(
-            QUEUE,
-            durable=True,
-            arguments={
-                "x-queue-type": "quorum",
-                "x-max-length": ROOM,
-                "x-overflow": "reject-publish",  # default: drops the oldest
-                # What has failed 21 times; without these two, it is gone.
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-routing-key": DEAD,
-            },
-        )
+async def declare(channel: AbstractChannel) -> None:
+    # No limit for the dead: 4.0 would drop what was looked at 22 times.
+    await declare_queue(channel, DEAD, {"x-delivery-limit": -1})
+    # What has failed 21 times is a dead letter; else it would be gone. With
+    # these arguments, a full queue refuses: by default it drops the oldest.
+    full = {"x-max-length": ROOM, **dead_letters_to(DEAD)}
+    await declare_queue(channel, QUEUE, full)
 
 
-async def upload(videos: Sequence[str]) -> list[str]:
+async def upload(channel: AbstractChannel, videos: Sequence[str]) -> list[str]:
     """Hand over what there is room for; return the others, to come later."""
     refused = []
-    async with await connect(URL) as connection:
-        channel = await connection.channel(
-            publisher_confirms=True, on_return_raises=True
-        )
-        for video in videos:
-            task = Message(
-                video.encode(), delivery_mode=DeliveryMode.PERSISTENT
-            )
-            try:
-                await channel.default_exchange.publish(
-                    task, routing_key=QUEUE, mandatory=True
-                )
-            except DeliveryError:  # the queue is full: 503, Retry-After
-                refused.append(video)
+    for video in videos:
+        try:
+            await publish(channel, QUEUE, video.encode())
+        except PublishError:
+            raise  # returned: there is no such queue
+        except DeliveryError:  # a nack, the queue is full: 503, Retry-After
+            refused.append(video)
     return refused
 
 
@@ -74,17 +62,16 @@ class Pool:
                 group.create_task(self.worker(limit // WORKERS))
 
     async def worker(self, limit: int) -> None:
-        async with await connect(URL) as connection:
-            channel = await connection.channel()
-            await channel.set_qos(prefetch_count=1)  # the rest stays behind
-            queue = await channel.get_queue(QUEUE)
-            async with queue.iterator() as messages:
-                async for message in messages:
-                    await self.transcode(message.body.decode())
-                    limit -= 1
-                    if not limit:
-                        await messages.close()  # or the ack brings another
-                    await message.ack()
+        async with (
+            connect() as channel,
+            consume(channel, QUEUE) as messages,  # one; the rest stays behind
+        ):
+            async for message in messages:
+                await self.transcode(message.body.decode())
+                limit -= 1
+                if not limit:
+                    await messages.close()  # or the ack brings another
+                await message.ack()
 
     async def transcode(self, video: str) -> None:
         if await self.minute.wait() == 0:  # here, the work
@@ -93,18 +80,19 @@ class Pool:
 
 
 async def main() -> None:
-    await declare()
     burst = [f"{number}.mp4" for number in range(24)]
     pool = Pool()
     print(f"room for {ROOM}: each waits {PROMISE} s at most")
-    late = await upload(burst)
-    print(f"burst of {len(burst)}: {len(burst) - len(late)} accepted,")
-    print(f"  {len(late)} told to come back, {pool.done.total()} done")
-    for part in (12, 12):
-        await pool.work(limit=part)
-        print(f"minute {pool.minutes}: {pool.done.total()} done")
-        late = await upload(late)
-        print(f"  {len(late)} told to come back")
+    async with connect() as channel:
+        await declare(channel)
+        late = await upload(channel, burst)
+        print(f"burst of {len(burst)}: {len(burst) - len(late)} accepted,")
+        print(f"  {len(late)} told to come back, {pool.done.total()} done")
+        for part in (12, 12):
+            await pool.work(limit=part)
+            print(f"minute {pool.minutes}: {pool.done.total()} done")
+            late = await upload(channel, late)
+            print(f"  {len(late)} told to come back")
     print("each done once:", pool.done == Counter(burst))
 
 
