@@ -53,9 +53,21 @@ LINES = {
     ),
     "a slot that has nothing to publish is moved on": Line(
         "change_data_capture/on_postgresql.py",
-        "await db.execute(ADVANCE, [SLOT, (lines or end)[-1][0]])",
+        "await db.execute(ADVANCE, [SLOT, lines[-1][0] if lines else end])",
         "if lines:\n                await db.execute(ADVANCE, [SLOT, lines[-1][0]])",
         "has read them\n  the slot keeps megabytes",
+    ),
+    "a changed key ends the row of the old one": Line(
+        "change_data_capture/on_postgresql.py",
+        "if old and old[KEY] != events[0][1][KEY]:",
+        "if not events:",
+        "delete {'title': 'cat'}\n  update {'title': 'day'",
+    ),
+    "an emptied table is an event": Line(
+        "change_data_capture/on_postgresql.py",
+        "DELETE|TRUNCATE): ",
+        "DELETE): ",
+        "update {'title': 'day', 'state': 'new'}\n20,000 changes",
     ),
     "the replier gives up with its caller": Line(
         "request_reply/on_nats.py", "max(left, 0)", "None", "answered 6, gave up 0"
@@ -68,8 +80,8 @@ LINES = {
     ),
     "what was missed runs once": Line(
         "scheduled_work/on_postgresql.py",
-        "(1 + floor(",
-        "(1 + 0 * floor(",
+        "WHERE at > now() ORDER BY",
+        "ORDER BY",
         "woke and submitted send digest",
     ),
 }

@@ -5,67 +5,91 @@
 """Change data capture on PostgreSQL: a table's commits become events."""
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from psycopg import AsyncConnection
+from database import Connection, connect
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
-SLOT = "cdc"
+SLOT, KEY = "cdc", "title"
 BATCH = 100  # rows; a transaction that has more comes whole all the same
-CHANGE = re.compile(r"table public\.video: (INSERT|UPDATE|DELETE): (.*)", re.S)
+POLL_SECONDS = 0.1
+CHANGE = re.compile(
+    r"table (?:[^:]*, )?public\.video(?:, [^:]*)?: "
+    r"(INSERT|UPDATE|DELETE|TRUNCATE): "
+    r"(?:old-key: (.*?) new-tuple: )?(.*)",
+    re.S,
+)
 COLUMN = re.compile(r"(\w+)\[[^]]+\]:(?:'((?:[^']|'')*)'|(\S+))")
 PEEK = """
 SELECT lsn::text, data FROM pg_logical_slot_peek_changes(
     %s, NULL, %s, 'include-xids', '0', 'skip-empty-xacts', '1')"""
 END = "SELECT pg_current_wal_flush_lsn()::text"
 ADVANCE = "SELECT pg_replication_slot_advance(%s, %s::pg_lsn)"
+ONLY_RELAY = "SELECT pg_try_advisory_lock(hashtext(%s))"
 KEPT = """
 SELECT pg_current_wal_lsn() - restart_lsn > 1e6 FROM pg_replication_slots
 WHERE slot_name = %s"""
+TABLE = "CREATE TABLE video (title text PRIMARY KEY, state text)"
+RENAME = "UPDATE video SET title = 'day' WHERE title LIKE 'dog%'"
 
 Row = dict[str, str | None]
 Publish = Callable[[str, Row], Awaitable[None]]
 
 
-def translate(line: str) -> tuple[str, Row] | None:
-    """Make an event of a line of test_decoding; BEGIN and COMMIT are none."""
-    if not (change := CHANGE.fullmatch(line)):
-        return None
+def columns(text: str) -> Row:
     row: Row = {}
-    for name, quoted, plain in COLUMN.findall(change[2]):
-        value = quoted.replace("''", "'") or plain
-        row[name] = None if plain == "null" else value
-    return change[1].lower(), row
+    for name, quoted, plain in COLUMN.findall(text):
+        if plain != "unchanged-toast-datum":  # a long value, as it was before
+            value = quoted.replace("''", "'") or plain
+            row[name] = None if plain == "null" else value
+    return row
 
 
-async def start(publish: Publish) -> None:
+def translate(line: str) -> list[tuple[str, Row]]:
+    """Make events of a line of test_decoding; BEGIN and COMMIT are none."""
+    if not (change := CHANGE.fullmatch(line)):
+        return []
+    what, old, new = change[1].lower(), columns(change[2] or ""), change[3]
+    events = [(what, columns(new) if what != "truncate" else {})]
+    if old and old[KEY] != events[0][1][KEY]:  # the key itself has changed
+        events.insert(0, ("delete", {KEY: old[KEY]}))
+    return events
+
+
+async def start(db: Connection, publish: Publish) -> None:
     """First the slot, then the rows there are: no change falls between."""
-    async with await AsyncConnection.connect(URL, autocommit=True) as db:
-        await db.execute(
-            "SELECT pg_create_logical_replication_slot(%s, 'test_decoding')",
-            [SLOT],
-        )
-        async for title, state in await db.execute("SELECT * FROM video"):
-            await publish("read", {"title": title, "state": state})
+    await db.execute(
+        "SELECT pg_create_logical_replication_slot(%s, 'test_decoding')",
+        [SLOT],
+    )
+    async for title, state in await db.execute("SELECT * FROM video"):
+        await publish("read", {"title": title, "state": state})
 
 
-async def relay(publish: Publish) -> None:
+async def relay(publish: Publish, until_empty: bool = False) -> None:
     """Publish what was committed, and only then tell the slot."""
-    async with await AsyncConnection.connect(URL, autocommit=True) as db:
+    async with connect("relay") as db:
         # One relay at a time, or two publish the same and order is lost.
-        await db.execute("SELECT pg_advisory_lock(hashtext(%s))", [SLOT])
-        lines = None
-        while lines != []:
-            end = await (await db.execute(END)).fetchall()
+        if not await value(db, ONLY_RELAY, SLOT):
+            raise RuntimeError("another relay reads the slot")
+        while True:
+            end = await value(db, END)
             lines = await (await db.execute(PEEK, [SLOT, BATCH])).fetchall()
             for _, line in lines:
-                if event := translate(line):
+                for event in translate(line):
                     await publish(*event)
             # Without a line, too: or all that others write is kept for us.
-            await db.execute(ADVANCE, [SLOT, (lines or end)[-1][0]])
+            await db.execute(ADVANCE, [SLOT, lines[-1][0] if lines else end])
+            if not lines:
+                if until_empty:
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+
+
+async def value(db: Connection, query: str, *parameters: str) -> Any:
+    found = await (await db.execute(query, parameters)).fetchone()
+    return found and found[0]
 
 
 async def main() -> None:
@@ -79,19 +103,17 @@ async def main() -> None:
     async def quiet(change: str, row: Row) -> None:
         pass
 
-    async with await AsyncConnection.connect(URL, autocommit=True) as old:
+    async with connect() as old:
 
         async def slot_keeps() -> str:
             await old.execute("CHECKPOINT")  # removes what nobody needs
-            found = await (await old.execute(KEPT, [SLOT])).fetchone()
-            return "megabytes" if found and found[0] else "almost nothing"
+            much = await value(old, KEPT, SLOT)
+            return "megabytes" if much else "almost nothing"
 
-        await old.execute(
-            "CREATE TABLE video (title text PRIMARY KEY, state text)"
-        )
+        await old.execute(TABLE)
         await old.execute("INSERT INTO video VALUES ('cat', 'new')")
         print("the relay begins")
-        await start(publish)
+        await start(old, publish)
         await old.execute("UPDATE video SET state = 'ready'")
         async with old.transaction(force_rollback=True):
             await old.execute("INSERT INTO video VALUES ('owl', 'new')")
@@ -101,7 +123,9 @@ async def main() -> None:
         except RuntimeError as error:
             print("the relay crashed", error)
         await old.execute("DELETE FROM video WHERE title = 'cat'")
-        await relay(publish)
+        await old.execute(RENAME)
+        await old.execute("TRUNCATE video")
+        await relay(publish, until_empty=True)
         print("20,000 changes, and no relay")
         for _ in range(10):
             await old.execute(
@@ -110,9 +134,9 @@ async def main() -> None:
             )
             await old.execute("DELETE FROM video WHERE state = 'old'")
         print("  the slot keeps", await slot_keeps())
-        await relay(quiet)
+        await relay(quiet, until_empty=True)
         await old.execute("CHECKPOINT")
-        await relay(quiet)
+        await relay(quiet, until_empty=True)
         print("the relay has read them\n  the slot keeps", await slot_keeps())
         await old.execute("SELECT pg_drop_replication_slot(%s)", [SLOT])
         await old.execute("DROP TABLE video")

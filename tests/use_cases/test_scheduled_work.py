@@ -1,0 +1,95 @@
+"""When an appointment that comes again comes next: months, and days on which the clocks change."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+import pytest
+
+from tests.brokers import Server
+from tests.snippets.running import SNIPPETS
+
+SNIPPET = SNIPPETS / "use_cases" / "scheduled_work" / "on_postgresql.py"
+VIENNA = "Europe/Vienna"
+
+
+def constant(name: str) -> str:
+    found = re.search(rf'^{name} = """(.*?)"""', SNIPPET.read_text(), re.DOTALL | re.MULTILINE)
+    assert found
+    return found[1]
+
+
+#: The first time, the interval, the zone, and the moments at which a scheduler looks, each with
+#: the time in the zone that it must find.
+CASES = {
+    "each month": (
+        "2026-01-01 08:00+00",
+        "1 month",
+        "UTC",
+        [
+            ("2026-01-01 08:00:01+00", "2026-02-01 08:00"),
+            ("2026-02-01 08:00:01+00", "2026-03-01 08:00"),
+        ],
+    ),
+    "the last of each month": (
+        "2026-01-31 08:00+00",
+        "1 month",
+        "UTC",
+        [
+            ("2026-01-31 08:00:01+00", "2026-02-28 08:00"),
+            ("2026-02-28 08:00:01+00", "2026-03-31 08:00"),
+        ],
+    ),
+    "three months were missed": (
+        "2026-01-01 08:00+00",
+        "1 month",
+        "UTC",
+        [("2026-04-15 00:00+00", "2026-05-01 08:00")],
+    ),
+    "a day has 25 hours": (
+        "2026-10-24 08:00+02",
+        "1 day",
+        VIENNA,
+        [("2026-10-24 08:00:01+02", "2026-10-25 08:00")],
+    ),
+    "a day has 23 hours": (
+        "2026-03-28 08:00+01",
+        "1 day",
+        VIENNA,
+        [("2026-03-28 08:00:01+01", "2026-03-29 08:00")],
+    ),
+    "ten years of hours were missed": (
+        "2016-01-01 00:00+00",
+        "1 hour",
+        "UTC",
+        [("2026-01-01 00:30+00", "2026-01-01 01:00")],
+    ),
+    "leap days": (
+        "2024-02-29 08:00+00",
+        "1 year",
+        "UTC",
+        [
+            ("2024-02-29 08:00:01+00", "2025-02-28 08:00"),
+            ("2025-02-28 08:00:01+00", "2026-02-28 08:00"),
+            ("2026-02-28 08:00:01+00", "2027-02-28 08:00"),
+            ("2027-02-28 08:00:01+00", "2028-02-29 08:00"),
+        ],
+    ),
+}
+
+
+@pytest.mark.broker("postgresql")
+@pytest.mark.parametrize("case", CASES)
+def test_the_next_time(case: str, server: Server) -> None:
+    first, every, zone, looks = CASES[case]
+    with psycopg.connect(server.address, autocommit=True) as db:
+        for statement in constant("TABLES").split(";"):
+            db.execute(statement.encode())
+        put = {"name": "premiere", "at": first, "every": every, "zone": zone}
+        db.execute(constant("PUT").replace("%(at)s", "%(at)s::timestamptz").encode(), put)
+        for now, wanted in looks:
+            move_on = constant("MOVE_ON").replace("now()", f"timestamptz '{now}'")
+            db.execute(move_on.encode(), ["premiere"])
+            found = db.execute("SELECT (run_at AT TIME ZONE zone)::text FROM schedule").fetchone()
+            assert found == (f"{wanted}:00",)
