@@ -15,10 +15,9 @@ SLOT, KEY = "cdc", "title"
 BATCH = 100  # rows; a transaction that has more comes whole all the same
 POLL_SECONDS = 0.1
 CHANGE = re.compile(
-    r"table (?:[^:]*, )?public\.video(?:, [^:]*)?: "
+    r"(?s)table (?:[^:]*, )?public\.video(?:, [^:]*)?: "
     r"(INSERT|UPDATE|DELETE|TRUNCATE): "
-    r"(?:old-key: (.*?) new-tuple: )?(.*)",
-    re.S,
+    r"(?:old-key: (.*?) new-tuple: )?(.*)"
 )
 COLUMN = re.compile(r"(\w+)\[[^]]+\]:(?:'((?:[^']|'')*)'|(\S+))")
 PEEK = """
