@@ -7,7 +7,7 @@
 import asyncio
 import os
 import threading
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -28,6 +28,11 @@ def handle(message: MQTTMessage) -> None:
 async def connect(client: Client) -> None:
     properties = Properties(PacketTypes.CONNECT)
     properties.SessionExpiryInterval = 3600
+    if URL.username:
+        password = unquote(URL.password or "")
+        client.username_pw_set(unquote(URL.username), password)
+    if URL.scheme == "mqtts":
+        client.tls_set()
     host, port = URL.hostname or "localhost", URL.port or 1883
     await asyncio.to_thread(
         lambda: client.connect(

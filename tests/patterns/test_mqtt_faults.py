@@ -1,0 +1,157 @@
+"""MQTT's snippets after a crash of the server: whoever waited raises, and begins anew."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.brokers import Server
+from tests.brokers.mqtt import Mosquitto
+from tests.patterns.home import load
+from tests.patterns.stage import SnippetError, Stage
+from tests.snippets.running import SNIPPETS, download
+
+pytestmark = pytest.mark.broker(Mosquitto.key)
+
+WORK: Any = ("declare", {}), ("work", {"worker": "A"})
+#: What makes the session, what takes from it, what publishes, and what is then handled.
+LONG_LIVED: dict[str, Any] = {
+    "work_queue": (*WORK, "submit", {"tasks": ["cat"]}, "cat"),
+    "message_expiration": (*WORK, "submit", {"tasks": ["cat"], "seconds": 60}, "cat"),
+    "partitioned_consumers": (
+        ("declare", {"partitions": 1}),
+        WORK[1],
+        "submit",
+        {"tasks": [["a", "cat"]]},
+        "cat",
+    ),
+    "dead_letter_channel": (*WORK, "submit", {"messages": ['{"video": "cat"}']}, "cat"),
+    "delayed_retry": (*WORK, "submit", {"messages": ['{"video": "cat"}']}, "cat"),
+    "publish_subscribe": (
+        ("subscribe", {"subscriber": "notifier"}),
+        ("receive", {"subscriber": "notifier"}),
+        "publish",
+        {"events": ["cat"]},
+        "cat",
+    ),
+}
+
+
+@pytest.mark.parametrize("pattern", LONG_LIVED)
+def test_after_a_crash_it_raises_and_subscribes_again(
+    pattern: str, server: Server, tmp_path: Path
+) -> None:
+    declare, take, publish, messages, handled = LONG_LIVED[pattern]
+    with Stage.of(f"patterns/{pattern}", "mqtt", server, tmp_path) as stage:
+        stage.call(declare[0], **declare[1])
+        first = stage.spawn(take[0], **take[1])
+        stage.call(publish, **messages)
+        assert stage.happens(lambda: first.done == [handled], first)
+        server.kill()
+        assert stage.happens(lambda: first.ended, first)
+        assert "the MQTT connection is lost" in first.error
+        server.start()  # nothing was saved: neither the session nor what it had subscribed to
+        if pattern == "partitioned_consumers":
+            stage.call(declare[0], **declare[1])
+        second = stage.spawn(take[0], **take[1])
+
+        def sent() -> bool:
+            try:
+                stage.call(publish, **messages)
+            except SnippetError as error:
+                assert "declare()" in str(error)  # noqa: PT017
+                return False  # it has not subscribed yet, and the publisher is told
+            return bool(second.done)
+
+        assert stage.happens(sent, second)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "function", "arguments"),
+    [
+        ("topic_router", "receive", {"receiver": "german"}),
+        ("event_replay", "follow", {"file": "live"}),
+        ("backpressure", "submit", {"tasks": ["cat"]}),
+    ],
+)
+def test_a_session_that_is_gone_is_named(
+    pattern: str, function: str, arguments: dict[str, Any], server: Server, tmp_path: Path
+) -> None:
+    with Stage.of(f"patterns/{pattern}", "mqtt", server, tmp_path) as stage:
+        if pattern == "event_replay":
+            stage.call("replay", file="live")
+        server.kill()
+        server.start()
+        actor = stage.spawn(function, **arguments)
+        assert stage.happens(lambda: actor.ended, actor)
+        assert actor.error.startswith("LookupError: ")
+        assert "call " in actor.error
+
+
+def test_an_asker_raises_at_once_and_a_new_one_is_answered(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MQTT_URL", server.address)
+    sys.modules.pop("mqtt_session", None)
+    snippet: Any = load(download(SNIPPETS / "patterns" / "request_reply" / "on_mqtt.py", tmp_path))
+
+    async def handle(video: str) -> str:
+        if video == "owl":
+            server.kill()
+        return f"{video}: done"
+
+    async def main() -> None:
+        replier = asyncio.create_task(snippet.answer("A", handle))
+        async with snippet.asker() as ask:
+            assert await ask("cat", 20) == "cat: done"
+            began = asyncio.get_running_loop().time()
+            for _ in "ab":  # while it waits, and later
+                with pytest.raises(ConnectionError, match="the MQTT connection is lost"):
+                    await ask("owl", 60)
+            assert asyncio.get_running_loop().time() - began < 30
+        with pytest.raises(ConnectionError, match="the MQTT connection is lost"):
+            await replier
+        server.start()
+        replier = asyncio.create_task(snippet.answer("A", handle))
+        async with snippet.asker() as ask:
+            assert await ask("dog", 20) == "dog: done"
+        replier.cancel()
+
+    try:
+        asyncio.run(main())
+    finally:
+        sys.modules.pop("mqtt_session", None)
+
+
+def test_a_replier_answers_nowhere_else(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MQTT_URL", server.address)
+    sys.modules.pop("mqtt_session", None)
+    snippet: Any = load(download(SNIPPETS / "patterns" / "request_reply" / "on_mqtt.py", tmp_path))
+
+    async def handle(video: str) -> str:
+        return f"{video}: done"
+
+    async def main() -> None:
+        replier = asyncio.create_task(snippet.answer("A", handle))
+        async with snippet.connect() as client, snippet.asker() as ask:
+            await client.subscribe("invoices/#")
+            assert await ask("cat", 20) == "cat: done"
+            for topic in ("invoices/paid", "lengths/replies-of-mine"):
+                await client.publish("lengths", "fox", ResponseTopic=topic)
+            await client.publish("lengths", b"\xff", ResponseTopic="lengths/replies/x")
+            await client.publish("lengths", "")
+            assert await ask("dog", 20) == "dog: done"
+            assert client.inbox.empty()
+        assert not replier.done()
+        replier.cancel()
+
+    try:
+        asyncio.run(main())
+    finally:
+        sys.modules.pop("mqtt_session", None)
