@@ -76,7 +76,8 @@ class Session:
         for _ in count() if limit is None else range(limit):
             self.check()
             try:
-                message = await asyncio.wait_for(self.inbox.get(), seconds)
+                async with asyncio.timeout(seconds):
+                    message = await self.inbox.get()
             except TimeoutError:
                 raise TimeoutError(f"no message in {seconds} s") from None
             self.check()
@@ -158,9 +159,11 @@ async def connect(
             logging.warning("MQTT session %r is new, with nothing in it", name)
         yield session
     finally:
-        if not session.lost:  # an acknowledgement on its way has to arrive
-            with suppress(OSError):
-                await session.unsubscribe("nothing")  # it takes no right
-        code = ReasonCode(PacketTypes.DISCONNECT, identifier=WITH_WILL)
-        client.disconnect(code if will else None)
-        await asyncio.to_thread(client.loop_stop)
+        try:
+            if not session.lost:  # what was acknowledged has to arrive
+                with suppress(OSError):
+                    await session.unsubscribe("nothing")  # it takes no right
+        finally:  # also when we are cancelled a second time
+            code = ReasonCode(PacketTypes.DISCONNECT, identifier=WITH_WILL)
+            client.disconnect(code if will else None)
+            await asyncio.to_thread(client.loop_stop)
