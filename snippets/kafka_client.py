@@ -60,12 +60,17 @@ async def close(stop: Callable[[], Awaitable[None]]) -> None:
 
 
 @asynccontextmanager
-async def connect(**options: Any) -> AsyncIterator[AIOKafkaProducer]:
-    """Open the producer that a service keeps; after an error, open another.
+async def connect(
+    *topics: str, configs: dict[str, str] | None = None, **options: Any
+) -> AsyncIterator[AIOKafkaProducer]:
+    """Open the producer that a service keeps, and make topics it needs.
 
-    A record that the server refused leaves a gap in the numbers of an
-    idempotent producer: all that follow get OutOfOrderSequenceNumber.
+    After an error, open another. A record that the server refused leaves a
+    gap in the numbers of an idempotent producer: all that follow get
+    OutOfOrderSequenceNumber.
     """
+    if topics:
+        await create_topics(*topics, configs=configs)
     producer = AIOKafkaProducer(
         **SERVERS, acks="all", enable_idempotence=True, **options
     )
@@ -139,7 +144,7 @@ class Consumer:
         self.client = client
         self.busy = defaultdict[TopicPartition, asyncio.Lock](asyncio.Lock)
         self.heard = time.monotonic()
-        self.assigned = asyncio.Event()
+        self.moved = asyncio.Event()
 
     @asynccontextmanager
     async def next(
@@ -167,16 +172,20 @@ class Consumer:
             async with asyncio.timeout(seconds):
                 record = await self.client.getone(*places)
         except TimeoutError:
-            if time.monotonic() - self.heard > QUIET - 1:
-                async with in_time("a consumer hears nothing"):
-                    await self.client.topics()
-                self.heard = time.monotonic()
+            await self._ask()
             return None
         except UnicodeDecodeError:
             await self._skip(places or self.client.assignment())
             return None
         self.heard = time.monotonic()
         return record
+
+    async def _ask(self) -> None:
+        """Ask whether Kafka is there, if nothing has come for long."""
+        if time.monotonic() - self.heard > QUIET - 1:
+            async with in_time("a consumer hears nothing"):
+                await self.client.topics()
+            self.heard = time.monotonic()
 
     async def _skip(self, places: Iterable[TopicPartition]) -> None:
         """Pass over a record that aiokafka can't decode, wherever it is."""
@@ -218,16 +227,29 @@ class Consumer:
         tasks: dict[TopicPartition, asyncio.Future[None]] = {}
         try:
             while not any(task.done() for task in tasks.values()):
+                self.moved.clear()
                 ours = self.client.assignment()
                 for gone in tasks.keys() - ours:
                     tasks.pop(gone).cancel()
                 for new in ours - tasks.keys():
                     tasks[new] = asyncio.ensure_future(serve(new))
+                move: asyncio.Future[Any]
+                move = asyncio.ensure_future(self.moved.wait())
                 await asyncio.wait(
-                    [*tasks.values(), asyncio.ensure_future(self.moved.wait())]
+                    {move, *tasks.values()},
+                    timeout=QUIET,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
+                move.cancel()
+                if not tasks:
+                    await self._ask()
+            for task in tasks.values():
+                if task.done():
+                    task.result()
         finally:
-            ...
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
 
     async def on_partitions_revoked(self, _: object) -> None:
         """Let a rebalance wait for the task: nobody else is to begin it."""
@@ -235,7 +257,8 @@ class Consumer:
             async with lock:
                 pass
 
-    def on_partitions_assigned(self, _: object) -> None: ...
+    def on_partitions_assigned(self, _: object) -> None:
+        self.moved.set()
 
 
 def place(record: ConsumerRecord) -> TopicPartition:

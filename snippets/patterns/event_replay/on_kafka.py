@@ -6,29 +6,23 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka import AIOKafkaProducer, TopicPartition
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+import kafka_client
+from kafka_client import consume, create_topics, in_time, raw, text
+
 VIEWS = TopicPartition("views", 0)  # one partition: events stay in order
 KEEP = {"retention.ms": "-1"}  # for ever; the default is 7 days
+NONE = {"auto_offset_reset": "none"}  # an offset that is gone is an error
 # Fields that events got later, and what stands for them in older events.
 ADDED = {"kind": "viewed", "country": "unknown"}
-EVENTS = [
-    '{"video":"cat.mp4"}',
-    '{"video":"dog.mp4","country":"AT"}',
-    '{"kind":"liked","video":"dog.mp4"}',
-    "viewed dog.mp4",
-    '{"video":"cat.mp4","country":"AT"}',
-]
-
+connect = partial(kafka_client.connect, VIEWS.topic, configs=KEEP)
 State = dict[str, Any]
 Handler = Callable[[str], Awaitable[None]]
 
@@ -54,54 +48,23 @@ def save(file: str, state: State) -> None:
     new.replace(file)  # the views and the position together, or neither
 
 
-async def _declare() -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
-    try:
-        await admin.start()
-        # One replica suits one server; on a cluster take 3.
-        topic = NewTopic(VIEWS.topic, 1, 1, topic_configs=KEEP)
-        answer = await admin.create_topics([topic])
-        for _, code, reason in answer.topic_errors:
-            if code not in (0, TopicAlreadyExistsError.errno):
-                raise for_code(code)(reason)
-    finally:
-        await admin.close()
-
-
-def reader() -> AIOKafkaConsumer:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=BOOTSTRAP,
-        group_id=None,  # no group: the offset is stored with the state
-        auto_offset_reset="none",  # an offset that is deleted is an error
-    )
-    consumer.assign([VIEWS])
-    return consumer
-
-
-async def publish(events: Sequence[str]) -> None:
-    await _declare()
-    async with AIOKafkaProducer(
-        bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
-    ) as producer:
-        confirms = []
-        for event in events:
-            body = event.encode(errors="surrogateescape")
-            confirms.append(
-                await producer.send(VIEWS.topic, body, partition=0)
-            )
+async def publish(producer: AIOKafkaProducer, events: Sequence[str]) -> None:
+    async with in_time("confirms"):
+        confirms = [
+            await producer.send(VIEWS.topic, raw(event), partition=0)
+            for event in events
+        ]
         await asyncio.gather(*confirms)
 
 
 async def replay(file: str, by: str = "video") -> State:
-    await _declare()
+    await create_topics(VIEWS.topic, configs=KEEP)
     state: State = {"by": by, "at": 0, "views": {}, "ignored": {}, "aside": {}}
-    async with reader() as consumer:
-        await consumer.seek_to_beginning(VIEWS)
-        end = (await consumer.end_offsets([VIEWS]))[VIEWS]
-        while await consumer.position(VIEWS) < end:
-            found = await consumer.getmany(VIEWS, timeout_ms=1_000)
-            for record in found.get(VIEWS, []):
-                take(state, record.offset, record.value or b"")
+    # No group: the offset is stored with the state.
+    async with consume(None, "replay", VIEWS, **NONE) as consumer:
+        await consumer.client.seek_to_beginning(VIEWS)
+        async for record in consumer.rest(VIEWS):
+            take(state, record.offset, record.value or b"")
     save(file, state)
     return state
 
@@ -109,31 +72,27 @@ async def replay(file: str, by: str = "video") -> State:
 async def follow(file: str, handle: Handler, limit: int = 0) -> State:
     state: State = json.loads(await asyncio.to_thread(Path(file).read_text))
     done = 0
-    async with reader() as consumer:
-        consumer.seek(VIEWS, state["at"])
+    async with consume(None, "follow", VIEWS, **NONE) as consumer:
+        consumer.client.seek(VIEWS, state["at"])
         while not limit or done < limit:
-            record = await consumer.getone()
-            if take(state, record.offset, record.value or b""):
-                await handle(record.value.decode())
-                done += 1
+            async with consumer.next() as record:
+                if take(state, record.offset, record.value or b""):
+                    await handle(text(record))
+                    done += 1
             save(file, state)
     return state
 
 
 async def main() -> None:
     async def notify(event: str) -> None:
-        print("notify:", json.loads(event)["video"])
+        print("notify:", event)
 
     with TemporaryDirectory() as folder:
-        live, new = f"{folder}/live.json", f"{folder}/new.json"
-        await replay(live)  # a reader begins with a replay: here, of nothing
-        await publish(EVENTS)
-        print("live:", (await follow(live, notify, limit=3))["views"])
-        print("rebuilt:", (await replay(new))["views"])
-        rebuilt = await replay(new, by="country")
-        print("by country:", rebuilt["views"])
-        print("ignored:", rebuilt["ignored"])
-        print("aside:", *rebuilt["aside"].values())
+        await replay(f"{folder}/live")  # a reader begins with one
+        async with connect() as producer:
+            await publish(producer, ['{"video":"cat","country":"AT"}'])
+        print("live:", await follow(f"{folder}/live", notify, limit=1))
+        print("new:", await replay(f"{folder}/new", by="country"))
 
 
 if __name__ == "__main__":
