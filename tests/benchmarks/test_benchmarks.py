@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.benchmarks import BENCHMARKS
+from tests.benchmarks import BENCHMARKS, window
 from tests.benchmarks.__main__ import RECORD, compact, machine
 from tests.benchmarks.measure import (
     BODY,
@@ -22,9 +22,10 @@ from tests.benchmarks.measure import (
     described,
     run,
 )
+from tests.benchmarks.pages import table
 from tests.brokers import NotFoundError, NotOursError, Server
 from tests.conftest import REQUIRED
-from tests.records import clients
+from tests.records import ROOT, clients
 
 #: Not a multiple of the window, so that the last batch is a short one.
 FEW = WINDOW + 10
@@ -102,3 +103,13 @@ def test_a_percentile_is_a_latency_that_was_measured() -> None:
     one = Round(100, 100, 1.0, tuple(float(number) for number in range(100, 0, -1)))
     assert (one.percentile(50), one.percentile(99)) == (50, 99)
     assert Round(1, 1, 1.0, ()).percentile(50) is None
+
+
+def test_the_page_prints_the_ratios_that_were_recorded() -> None:
+    assert table() in (ROOT / "docs" / "best-practices" / "service.md").read_text()
+    recorded = json.loads(window.RECORD.read_text())
+    assert list(recorded["brokers"]) == list(BENCHMARKS)
+    for key, found in recorded["brokers"].items():
+        assert found["client"] == clients()[key], "measure again: `make benchmark`"
+        assert all(len(found[way]) == window.ROUNDS for way in window.WAYS)
+    assert compact(recorded) == window.RECORD.read_text()

@@ -15,9 +15,9 @@ from tests.brokers.server import Server
 SECONDS = 20
 
 
-async def comes(condition: Callable[[], Awaitable[bool]]) -> None:
+async def comes(condition: Callable[[], Awaitable[bool]], seconds: float = SECONDS) -> None:
     """Poll until the condition holds."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(seconds):
         while True:
             if await condition():
                 return

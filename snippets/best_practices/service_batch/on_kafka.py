@@ -5,14 +5,13 @@
 """A batch with partial failure on Kafka: the bad one first, then commit."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import connect, consume, copy, create_topics, in_time, send
+
 TOPIC, DEAD, GROUP = "views", "views.dead", "counters"
 BATCH = 4
 VIEWS = ["cat", "dog", "owl", "fox", "elk", "?", "bee", "hen"]
@@ -20,35 +19,27 @@ VIEWS = ["cat", "dog", "owl", "fox", "elk", "?", "bee", "hen"]
 Store = Callable[[list[str]], Awaitable[None]]
 
 
-@asynccontextmanager
-async def connect() -> AsyncIterator[AIOKafkaProducer]:
-    async with AIOKafkaProducer(
-        bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
-    ) as producer:
-        yield producer
+async def declare(_: AIOKafkaProducer) -> None:
+    await create_topics(TOPIC, DEAD)
 
 
 async def publish(producer: AIOKafkaProducer, views: Sequence[str]) -> None:
     for view in views:
-        await producer.send_and_wait(TOPIC, view.encode())
+        await send(producer, TOPIC, view)
 
 
 async def work(store: Store) -> None:
     """Give batches to `store`, which keeps all of one or raises, or both."""
     async with (
         connect() as producer,
-        AIOKafkaConsumer(
-            TOPIC,
-            bootstrap_servers=BOOTSTRAP,
-            group_id=GROUP,
-            enable_auto_commit=False,  # it commits what is not stored yet
-            auto_offset_reset="earliest",
-        ) as consumer,
+        consume(GROUP, "counter", TOPIC) as consumer,
     ):
+        client = consumer.client
         while True:
-            polled = await consumer.getmany(
-                timeout_ms=1_000, max_records=BATCH
-            )
+            polled = await client.getmany(timeout_ms=1_000, max_records=BATCH)
+            if not polled:
+                async with in_time("nothing comes: is Kafka there?"):
+                    await client.topics()
             for partition, batch in polled.items():
                 try:
                     await store([text(record) for record in batch])
@@ -57,20 +48,12 @@ async def work(store: Store) -> None:
                         try:
                             await store([text(record)])
                         except ValueError as error:
-                            await bury(producer, record, str(error))
+                            why = {"x-reason": str(error)}
+                            await copy(producer, DEAD, record, why)
                 # One number for all: no record can be left out, so the bad
                 # one is elsewhere, and confirmed, before this.
-                await consumer.commit({partition: batch[-1].offset + 1})
-
-
-async def bury(
-    producer: AIOKafkaProducer, record: ConsumerRecord, reason: str
-) -> None:
-    where = f"{record.topic}/{record.partition}/{record.offset}"
-    why = [("x-reason", reason.encode()), ("x-origin", where.encode())]
-    await producer.send_and_wait(
-        DEAD, record.value, record.key, headers=[*record.headers, *why]
-    )
+                async with in_time("commit"):
+                    await client.commit({partition: batch[-1].offset + 1})
 
 
 def text(record: ConsumerRecord) -> str:
@@ -78,10 +61,9 @@ def text(record: ConsumerRecord) -> str:
 
 
 async def dead(_: AIOKafkaProducer) -> list[str]:
-    async with AIOKafkaConsumer(bootstrap_servers=BOOTSTRAP) as consumer:
-        consumer.assign([TopicPartition(DEAD, 0)])
-        await consumer.seek_to_beginning()
-        return [text(await consumer.getone())]
+    place = TopicPartition(DEAD, 0)
+    async with consume(None, "operator", place) as consumer:
+        return [text(letter) async for letter in consumer.rest(place)]
 
 
 async def main() -> None:
@@ -92,6 +74,7 @@ async def main() -> None:
 
     stored = asyncio.Queue[str]()
     async with connect() as producer:
+        await declare(producer)
         await publish(producer, VIEWS)
         worker = asyncio.create_task(work(store))
         async with asyncio.timeout(60):

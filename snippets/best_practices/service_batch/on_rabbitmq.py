@@ -5,14 +5,14 @@
 """A batch with partial failure on RabbitMQ: reject the bad one alone."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
-import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, dead_letters_to, declare_queue, look
+from rabbitmq_client import publish as publish_one
+
 QUEUE, DEAD = "views", "views.dead"
 BATCH, FILL_SECONDS = 4, 1
 VIEWS = ["cat", "dog", "owl", "fox", "elk", "?", "bee", "hen"]
@@ -21,32 +21,14 @@ Store = Callable[[list[str]], Awaitable[None]]
 Inbox = asyncio.Queue[AbstractIncomingMessage | None]
 
 
-@asynccontextmanager
-async def connect() -> AsyncIterator[AbstractChannel]:
-    # After three heartbeats without a sign, a connection is given up.
-    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
-        channel = await opened.channel(on_return_raises=True)
-        # A queue that is deleted ends its consumer, and aio-pika says nothing.
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(
-            lambda _: opened.close(ConnectionError("consumer cancelled"))
-        )
-        yield channel
-
-
 async def declare(channel: AbstractChannel) -> None:
-    kind = {"x-queue-type": "quorum"}
-    dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
-    await channel.declare_queue(DEAD, durable=True, arguments={**kind})
-    await channel.declare_queue(
-        QUEUE, durable=True, arguments={**kind, **dead}
-    )
+    await declare_queue(channel, DEAD, {})
+    await declare_queue(channel, QUEUE, dead_letters_to(DEAD))
 
 
 async def publish(channel: AbstractChannel, views: Sequence[str]) -> None:
     for view in views:
-        message = aio_pika.Message(view.encode(), delivery_mode=2)
-        await channel.default_exchange.publish(message, QUEUE, timeout=10)
+        await publish_one(channel, QUEUE, view.encode())
 
 
 def text(message: AbstractIncomingMessage) -> str:
@@ -86,10 +68,7 @@ async def work(store: Store) -> None:
 
 
 async def dead(channel: AbstractChannel) -> list[str]:
-    """Take one of the dead letters, for a person to look at."""
-    queue = await channel.get_queue(DEAD)
-    letter = await queue.get(fail=False, no_ack=True)
-    return [text(letter)] if letter else []
+    return [text(letter) for letter in await look(channel, DEAD)]
 
 
 async def main() -> None:

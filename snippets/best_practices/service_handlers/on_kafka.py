@@ -5,16 +5,15 @@
 """Several handlers at once on Kafka: commit up to the first not done."""
 
 import asyncio
-import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import SERVERS, close, connect, create_topics, in_time, send
+
 TOPIC, GROUP = "transcode", "transcoders"
 AT_ONCE, IDLE_SECONDS = 4, 10
 TASKS = ["cat.mp4", "dog.mp4", "owl.mp4", "fox.mp4"]
@@ -23,17 +22,13 @@ AGAIN = 4  # tasks: those behind the one in work, too
 Handler = Callable[[str], Awaitable[None]]
 
 
-@asynccontextmanager
-async def connect() -> AsyncIterator[AIOKafkaProducer]:
-    async with AIOKafkaProducer(
-        bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
-    ) as producer:
-        yield producer
+async def declare(_: AIOKafkaProducer) -> None:
+    await create_topics(TOPIC)
 
 
 async def submit(producer: AIOKafkaProducer, tasks: Sequence[str]) -> None:
     for task in tasks:
-        await producer.send_and_wait(TOPIC, task.encode())
+        await send(producer, TOPIC, task)
 
 
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
@@ -45,10 +40,11 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
         held[where].remove(offset)  # if it failed, it stays held
 
     async def commit() -> None:
-        for where in consumer.assignment():
-            # Up to the lowest that is held, or to what was taken last.
-            end = await consumer.position(where)
-            await consumer.commit({where: min(held[where], default=end)})
+        async with in_time("commit"):
+            for where in consumer.assignment():
+                # Up to the lowest that is held, or to what was taken last.
+                end = await consumer.position(where)
+                await consumer.commit({where: min(held[where], default=end)})
 
     @ConsumerRebalanceListener.register
     class Settle:
@@ -61,22 +57,26 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
             pass
 
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=BOOTSTRAP,
+        **SERVERS,
         group_id=GROUP,
         enable_auto_commit=False,  # it commits what is taken, done or not
         auto_offset_reset="earliest",
     )
     consumer.subscribe([TOPIC], listener=Settle())
     try:
-        await consumer.start()
+        async with in_time("start of a consumer"):
+            await consumer.start()
         while True:
             room = at_once - len(running)
-            polled = await consumer.getmany(timeout_ms=200, max_records=room)
+            polled = await consumer.getmany(timeout_ms=500, max_records=room)
+            if not polled and not running:
+                async with in_time("nothing comes: is Kafka there?"):
+                    await consumer.topics()
             for record in chain.from_iterable(polled.values()):
                 where = TopicPartition(TOPIC, record.partition)
                 held[where].add(record.offset)
-                task = one(where, record.offset, record.value or b"")
-                running.add(asyncio.create_task(task))
+                work_on = one(where, record.offset, record.value or b"")
+                running.add(asyncio.create_task(work_on))
             if len(running) == at_once:
                 await asyncio.wait(running, return_when="FIRST_COMPLETED")
             finished = {task for task in running if task.done()}
@@ -88,7 +88,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     finally:
         for task in running:
             task.cancel()
-        await consumer.stop()
+        await close(consumer.stop)  # leaves the group, or others wait
 
 
 async def main() -> None:
@@ -100,6 +100,7 @@ async def main() -> None:
         done.put_nowait(task)
 
     async with connect() as producer:
+        await declare(producer)
         await submit(producer, TASKS)
     for count in (3, AGAIN):
         worker = asyncio.create_task(work(transcode))

@@ -7,7 +7,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from mqtt_session import MQTTMessage, Session, connect
+from paho.mqtt.client import MQTTMessage
+
+from mqtt_session import Session, connect
 
 TOPIC, WORKER = "transcode", "transcoder-1"
 SESSION_SECONDS = 7 * 24 * 3600  # the server keeps a worker's tasks so long
@@ -31,7 +33,7 @@ async def submit(session: Session, tasks: Sequence[str]) -> None:
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     order = asyncio.Queue[tuple[asyncio.Task[None], MQTTMessage]]()
 
-    async def one(body: bytes) -> None:
+    async def one(body: bytes | bytearray) -> None:
         await handle(body.decode(errors="surrogateescape"))
 
     async def acknowledge(session: Session) -> None:

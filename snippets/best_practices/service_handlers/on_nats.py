@@ -5,17 +5,14 @@
 """Several handlers at once on NATS JetStream: each task has its own ack."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from urllib.parse import unquote, urlsplit
+from collections.abc import Awaitable, Callable, Sequence
 
-import nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy
 
-URL = urlsplit(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))
+from nats_client import connect, consume
+
 QUEUE, WORKERS = "transcode", "workers"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
 AT_ONCE = 4
@@ -23,18 +20,6 @@ TASKS = ["cat.mp4", "dog.mp4", "owl.mp4", "fox.mp4"]
 AGAIN = 1  # task has to be done again: the one in work
 
 Handler = Callable[[str], Awaitable[None]]
-
-
-@asynccontextmanager
-async def connect() -> AsyncIterator[JetStreamContext]:
-    async with await nats.connect(
-        URL._replace(netloc=URL.netloc.rpartition("@")[2]).geturl(),
-        # In the address, the client would leave them percent-encoded.
-        user=unquote(URL.username) if URL.username else None,
-        password=unquote(URL.password) if URL.password else None,
-        ping_interval=5,  # after two without an answer it connects again
-    ) as connection:
-        yield connection.jetstream()
 
 
 async def declare(jetstream: JetStreamContext) -> None:
@@ -55,13 +40,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     held: list[Msg] = []
 
     async def take_turns(jetstream: JetStreamContext) -> None:
-        queue = await jetstream.pull_subscribe_bind(WORKERS, QUEUE)
-        while True:
-            try:
-                [message] = await queue.fetch(1, timeout=5)
-            except TimeoutError:  # nothing to do, or nobody there?
-                await jetstream.consumer_info(QUEUE, WORKERS)
-                continue
+        async for message in consume(jetstream, QUEUE, WORKERS):
             held.append(message)
             await handle(message.data.decode(errors="surrogateescape"))
             held.remove(message)

@@ -53,10 +53,11 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 async def keep_connected() -> None:
     while True:  # for as long as the process lives
         try:
-            async with await aio_pika.connect(URL, heartbeat=10) as connection:
-                Link.channel = channel = await connection.channel()
-                await channel.set_qos(prefetch_count=4)
-                await (await declare(channel)).consume(work)
+            async with await aio_pika.connect(URL, timeout=10) as connection:
+                async with asyncio.timeout(10):
+                    Link.channel = channel = await connection.channel()
+                    await channel.set_qos(prefetch_count=4)
+                    await (await declare(channel)).consume(work)
                 while True:  # a question that only the broker can answer
                     async with asyncio.timeout(5):
                         await declare(channel)

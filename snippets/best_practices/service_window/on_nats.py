@@ -5,29 +5,14 @@
 """A window of confirms on NATS: publish while others are not confirmed."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable
 
-import nats
 from nats.js import JetStreamContext
 
-URL = urlsplit(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))
+from nats_client import connect
+
 STREAM = "transcode"
 WINDOW = 50
-
-
-@asynccontextmanager
-async def connect() -> AsyncIterator[JetStreamContext]:
-    async with await nats.connect(
-        URL._replace(netloc=URL.netloc.rpartition("@")[2]).geturl(),
-        # In the address, the client would leave them percent-encoded.
-        user=unquote(URL.username) if URL.username else None,
-        password=unquote(URL.password) if URL.password else None,
-        ping_interval=5,  # after two without an answer it connects again
-    ) as connection:
-        yield connection.jetstream()
 
 
 async def declare(jetstream: JetStreamContext) -> None:
@@ -41,7 +26,7 @@ async def submit(
 
     async def lane() -> None:
         for task in left:
-            await jetstream.publish(STREAM, task.encode(), timeout=10)
+            await jetstream.publish(STREAM, task.encode())
 
     # The first publish that fails ends the others, and raises.
     async with asyncio.TaskGroup() as lanes:

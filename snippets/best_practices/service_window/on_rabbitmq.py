@@ -5,29 +5,18 @@
 """A window of confirms on RabbitMQ: publish while others are not confirmed."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 
-import aio_pika
 from aio_pika.abc import AbstractChannel
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, declare_queue, publish
+
 QUEUE = "transcode"
 WINDOW = 50
 
 
-@asynccontextmanager
-async def connect() -> AsyncIterator[AbstractChannel]:
-    async with await aio_pika.connect(URL, timeout=10, heartbeat=10) as opened:
-        # Confirms are on; what can't be routed raises.
-        yield await opened.channel(on_return_raises=True)
-
-
 async def declare(channel: AbstractChannel) -> None:
-    await channel.declare_queue(
-        QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
-    )
+    await declare_queue(channel, QUEUE, {})
 
 
 async def submit(
@@ -37,8 +26,7 @@ async def submit(
 
     async def lane() -> None:
         for task in left:
-            message = aio_pika.Message(task.encode(), delivery_mode=2)
-            await channel.default_exchange.publish(message, QUEUE, timeout=10)
+            await publish(channel, QUEUE, task.encode())
 
     # The first publish that fails ends the others, and raises.
     async with asyncio.TaskGroup() as lanes:
