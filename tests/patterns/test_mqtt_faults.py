@@ -155,3 +155,36 @@ def test_a_replier_answers_nowhere_else(
         asyncio.run(main())
     finally:
         sys.modules.pop("mqtt_session", None)
+
+
+def test_a_device_hears_of_a_crash_and_is_offline_whenever_it_is_gone(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MQTT_URL", server.address)
+    sys.modules.pop("mqtt_session", None)
+    snippet: Any = load(download(SNIPPETS / "use_cases/iot_telemetry/on_mqtt.py", tmp_path))
+
+    async def presence() -> str:
+        async with snippet.connect() as newcomer:
+            await newcomer.subscribe("gate/alive", qos=0)
+            message = await anext(newcomer.messages(seconds=20))
+            return str(message.payload, "utf-8")
+
+    async def main() -> None:
+        async with snippet.device("gate") as camera:
+            assert await presence() == "online"
+            await snippet.put(camera, "gate/celsius", "41")
+        assert await presence() == "offline"  # it left politely
+        async with snippet.device("gate") as camera:
+            server.kill()
+            with pytest.raises(ConnectionError, match="the MQTT connection is lost"):
+                await snippet.put(camera, "gate/celsius", "42")
+        server.start()
+        async with snippet.device("gate") as camera:
+            await snippet.put(camera, "gate/celsius", "43")
+            assert await presence() == "online"
+
+    try:
+        asyncio.run(main())
+    finally:
+        sys.modules.pop("mqtt_session", None)

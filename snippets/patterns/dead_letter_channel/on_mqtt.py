@@ -68,7 +68,8 @@ async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
                 break
             body = letter.payload.decode(errors="surrogateescape")
             why = dict(getattr(letter.properties, "UserProperty", []))
-            found.append((body, why["reason"], int(why["tried"])))
+            reason, tried = why.get("reason", "?"), why.get("tried", "0")
+            found.append((body, reason, int(tried)))
             if redrive:
                 await client.publish(TOPIC, body, copied=letter)
                 await client.publish(letter.topic, retain=True)  # clears it
