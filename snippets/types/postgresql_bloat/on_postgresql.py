@@ -5,38 +5,35 @@
 """On PostgreSQL one old transaction keeps every finished task on disk."""
 
 import asyncio
-import os
 
-from psycopg import AsyncConnection, IsolationLevel
+from psycopg import IsolationLevel
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
+from database import Connection, connect
+
 TASKS = 10_000
 FILL = "INSERT INTO task SELECT n, 'transcode' FROM generate_series(1, %s) n"
 SIZE = "SELECT pg_relation_size('task') / 8192"  # pages of 8 KiB
 
 
-async def do_all(db: AsyncConnection) -> None:
+async def do_all(db: Connection) -> None:
     await db.execute(FILL, [TASKS])
     await db.execute("DELETE FROM task")
 
 
-async def pages(db: AsyncConnection) -> int:
+async def pages(db: Connection) -> int:
     await db.execute("VACUUM task")
     found = await (await db.execute(SIZE)).fetchone()
     return int(found[0]) if found else 0
 
 
 async def main() -> None:
-    async with (
-        await AsyncConnection.connect(URL, autocommit=True) as queue,
-        await AsyncConnection.connect(URL) as report,
-    ):
+    async with connect() as queue, connect("report") as report:
         await queue.execute("CREATE TABLE task (id int, body text)")
         await do_all(queue)
         print(f"{TASKS} tasks done, vacuumed: {await pages(queue)} pages")
 
         # Somebody's report, on another table. It need not read a task.
+        await report.set_autocommit(False)
         await report.set_read_only(True)
         await report.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await report.execute("SELECT 1")  # psycopg begins a transaction

@@ -5,30 +5,24 @@
 """NOTIFY on PostgreSQL is a bell: what nobody hears is gone."""
 
 import asyncio
-import os
 
-from psycopg import AsyncConnection
 from psycopg.errors import InvalidParameterValue
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
+from database import Connection, connect
+
 RING = "SELECT pg_notify('task', %s)"
 BELL_SECONDS = 0.2
 
 
-async def connect() -> AsyncConnection:
-    return await AsyncConnection.connect(URL, autocommit=True)
-
-
-async def heard(db: AsyncConnection, bells: int = 0) -> list[str]:
+async def heard(db: Connection, bells: int = 0) -> list[str]:
     """Wait for so many; if nothing was rung, only for a moment."""
-    seconds = 60 if bells else BELL_SECONDS
+    seconds = 15 if bells else BELL_SECONDS
     notes = db.notifies(timeout=seconds, stop_after=bells or None)
     return [note.payload async for note in notes]
 
 
 async def main() -> None:
-    async with await connect() as sender, await connect() as worker:
+    async with connect() as sender, connect() as worker:
         await sender.execute("CREATE TABLE task (body text)")
         await sender.execute("INSERT INTO task VALUES ('cat.mp4')")
         await sender.execute(RING, ["cat.mp4"])

@@ -5,16 +5,13 @@
 """SKIP LOCKED on PostgreSQL: no waiting, and so no order."""
 
 import asyncio
-import os
 
-from psycopg import AsyncConnection
+from database import Connection, connect
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
 NEXT = "SELECT id, body FROM task ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"
 
 
-async def take(db: AsyncConnection) -> int | None:
+async def take(db: Connection) -> int | None:
     task = await (await db.execute(NEXT)).fetchone()
     if task is None:
         await db.rollback()
@@ -23,22 +20,20 @@ async def take(db: AsyncConnection) -> int | None:
     return number
 
 
-async def finish(db: AsyncConnection, number: int | None) -> None:
+async def finish(db: Connection, number: int | None) -> None:
     await db.execute("DELETE FROM task WHERE id = %s", [number])
     await db.commit()
 
 
 async def main() -> None:
-    async with (
-        await AsyncConnection.connect(URL) as a,
-        await AsyncConnection.connect(URL) as b,
-    ):
+    async with connect("A") as a, connect("B") as b:
         await a.execute("CREATE TABLE task (id int PRIMARY KEY, body text)")
         await a.execute(
             "INSERT INTO task VALUES (1, 'create cat.mp4'),"
             " (2, 'rename cat.mp4'), (3, 'delete cat.mp4')"
         )
-        await a.commit()
+        await a.set_autocommit(False)  # a lock lives as long as a transaction
+        await b.set_autocommit(False)
 
         first = await take(a)
         print(f"A holds task {first}")

@@ -5,14 +5,11 @@
 """How many tasks a second does your PostgreSQL hand out? Measure it."""
 
 import asyncio
-import os
 import sys
 from time import perf_counter
 
-from psycopg import AsyncConnection
+from database import connect
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
 TASKS = 1_000
 BODY = "x" * 200  # bytes; put the size of your own tasks here
 FILL = "INSERT INTO measured SELECT n, %s FROM generate_series(1, %s) n"
@@ -22,7 +19,8 @@ DONE = "DELETE FROM measured WHERE id = %s"
 
 
 async def work() -> int:
-    async with await AsyncConnection.connect(URL) as db:
+    async with connect("worker") as db:
+        await db.set_autocommit(False)
         done = 0
         while task := await (await db.execute(TAKE)).fetchone():
             await db.execute(DONE, [task[0]])
@@ -32,7 +30,7 @@ async def work() -> int:
 
 
 async def measure(workers: int) -> None:
-    async with await AsyncConnection.connect(URL, autocommit=True) as db:
+    async with connect() as db:
         await db.execute("CREATE TABLE measured (id int PRIMARY KEY, b text)")
         try:
             await db.execute(FILL, [BODY, TASKS])

@@ -5,16 +5,13 @@
 """Background jobs on PostgreSQL: a status for the user, one result a job."""
 
 import asyncio
-import os
 
-from psycopg import AsyncConnection
+from database import Connection, connect, create
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
 LEASE = "0.5 seconds"  # usual: a minute, renewed every quarter of it
 ATTEMPTS = 3
 
-CREATE = """
+TABLE = """
 CREATE TABLE IF NOT EXISTS job (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     request text NOT NULL UNIQUE,
@@ -62,7 +59,7 @@ class NotMineError(Exception):
 class Jobs:
     """What the web application and the workers do with the table."""
 
-    def __init__(self, db: AsyncConnection) -> None:
+    def __init__(self, db: Connection) -> None:
         self.db = db  # every statement below commits by itself
 
     async def submit(self, request: str, video: str) -> None:
@@ -99,8 +96,8 @@ async def take_soon(jobs: Jobs) -> tuple[int, str, int]:
 
 
 async def main() -> None:
-    async with await AsyncConnection.connect(URL, autocommit=True) as db:
-        await db.execute(CREATE)
+    async with connect() as db:
+        await create(db, TABLE)
         jobs = Jobs(db)
         await jobs.submit("click 1", "cat.mp4")
         await jobs.submit("click 1", "cat.mp4")  # the user clicked again
