@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import kafka_client
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from tests.brokers import Server
 from tests.patterns.home import load
@@ -34,6 +35,7 @@ NO_LINES = [b"", b"\xff", b"web", b"web ERROR one x", b"web FATAL 1 x", b"web ER
 def use_case(name: str, server: Server) -> Any:
     snippet: Any = load(SNIPPETS / "use_cases" / name / "on_kafka.py")
     snippet.BOOTSTRAP = server.address
+    kafka_client.SERVERS["bootstrap_servers"] = server.address
     return snippet
 
 
@@ -73,12 +75,8 @@ def test_a_malformed_line_is_kept_and_the_others_count(server: Server) -> None:
         logs = use_case("log_pipelines", server)
         await logs.declare()
         await publish(server, logs.LOGS.topic, [*NO_LINES, LINE])
-        consumer = AIOKafkaConsumer(bootstrap_servers=server.address)
-        consumer.assign([TopicPartition("logs", 0)])
-        async with consumer:
-            await consumer.seek_to_beginning()
-            counts: tuple[dict[str, tuple[int, int]], list[bytes]] = await logs.collect(consumer)
-            return counts
+        counts: tuple[dict[str, tuple[int, int]], list[bytes]] = await logs.collect()
+        return counts
 
     counts, others = asyncio.run(proof())
     assert counts == {"web ERROR": (1, 0)}

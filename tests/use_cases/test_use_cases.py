@@ -107,13 +107,13 @@ PROOFS: list[tuple[Proof, str, str, dict[str, str]]] = [
         a_lost_line_is_counted,
         "kafka",
         "log_pipelines",
-        {"self.numbers[level] += 1\n": "self.numbers[level] += len(self.lines) < 800\n"},
+        {"self.numbers[level] += 1\n": "self.numbers[level] += self.bytes < ROOM[level]\n"},
     ),
     (
         errors_have_room_when_the_rest_has_none,
         "kafka",
         "log_pipelines",
-        {'"DEBUG": 800}': '"DEBUG": 1000}'},
+        {'"DEBUG": 40_000}': '"DEBUG": 50_000}'},
     ),
 ]
 

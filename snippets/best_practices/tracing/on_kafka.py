@@ -5,11 +5,9 @@
 """Trace context through Kafka: one span for a batch, linked to each upload."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -19,7 +17,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 )
 from opentelemetry.trace import Link, SpanKind
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+import kafka_client
+
 TOPIC, GROUP = "uploads", "thumbnails"
 
 spans = InMemorySpanExporter()  # in production: an OTLP exporter
@@ -45,13 +44,17 @@ async def send(producer: AIOKafkaProducer, video: str) -> None:
         carrier: dict[str, str] = {}
         propagate.inject(carrier)  # the span's ids, as `traceparent`
         headers = [(name, value.encode()) for name, value in carrier.items()]
-        await producer.send_and_wait(
-            TOPIC, video.encode(), key=video.encode(), headers=headers
+        await kafka_client.send(
+            producer, TOPIC, video, key=video.encode(), headers=headers
         )
 
 
 def link(record: ConsumerRecord) -> Link:
-    carrier = {name: value.decode() for name, value in record.headers}
+    # Only what the propagator asks for: another header may be no text.
+    headers, carrier = dict(record.headers), {}
+    for name in propagate.get_global_textmap().fields:
+        if value := headers.get(name):
+            carrier[name] = value.decode(errors="replace")
     sender = trace.get_current_span(propagate.extract(carrier))
     return Link(sender.get_span_context())
 
@@ -71,36 +74,18 @@ def process(records: Sequence[ConsumerRecord]) -> None:
         pass  # the work, which has its own spans
 
 
-async def declare() -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
-    try:
-        await admin.start()
-        await admin.create_topics([NewTopic(TOPIC, 1, replication_factor=1)])
-    finally:
-        await admin.close()
-
-
 async def main() -> None:
-    await declare()
-    async with AIOKafkaProducer(
-        bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
-    ) as producer:
+    async with kafka_client.connect(TOPIC) as producer:
         for video in ("cat.mp4", "dog.mp4"):
             with tracer.start_as_current_span("POST /videos"):
                 await send(producer, video)
-    async with AIOKafkaConsumer(
-        TOPIC,
-        bootstrap_servers=BOOTSTRAP,
-        group_id=GROUP,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-    ) as consumer:
-        batch: list[ConsumerRecord] = []
+    batch: list[ConsumerRecord] = []
+    async with kafka_client.consume(GROUP, "thumbnailer", TOPIC) as consumer:
         while len(batch) < 2:
-            polled = await consumer.getmany(timeout_ms=1_000)
-            batch += [record for part in polled.values() for record in part]
+            async with consumer.next() as record:
+                batch.append(record)
         process(batch)
-        await consumer.commit()
+        await consumer.commit(batch[-1])
     *_, processed = done = spans.get_finished_spans()
     for name, value in (processed.attributes or {}).items():
         print(f"{name}:", value)

@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -32,7 +31,7 @@ async def asker() -> AsyncIterator[Ask]:
     """Choose a partition for answers; what it yields serves many at once."""
     waiting: dict[bytes, asyncio.Future[str]] = {}
 
-    async def listen() -> None:
+    async def listen() -> str:
         while True:  # other askers' answers are among them
             async with consumer.next() as record:
                 number = dict(record.headers).get("correlation_id", b"")
@@ -48,7 +47,7 @@ async def asker() -> AsyncIterator[Ask]:
         try:
             async with asyncio.timeout(seconds):
                 await send(producer, QUESTIONS, question, headers=headers)
-                both: set[asyncio.Future[Any]] = {answer, listener}
+                both = {answer, listener}
                 await asyncio.wait(both, return_when="FIRST_COMPLETED")
         finally:
             del waiting[number]
@@ -57,11 +56,10 @@ async def asker() -> AsyncIterator[Ask]:
         return answer.result()
 
     replies = TopicPartition(REPLIES, random.randrange(PARTITIONS))
-    only_new = {"auto_offset_reset": "latest"}
-    async with (  # no group: nobody else takes its place
-        consume(None, "asker", replies, **only_new) as consumer,
-        connect() as producer,
-    ):
+    latest = {"auto_offset_reset": "latest"}
+    # No group: nobody else takes its place.
+    opened = consume(None, "asker", replies, **latest)
+    async with opened as consumer, connect() as producer:
         await consumer.client.position(replies)  # only now it knows the end
         listener = asyncio.create_task(listen())
         try:
@@ -78,9 +76,9 @@ async def answer(
             async with consumer.next() as record:
                 headers, deadline, to = dict(record.headers), 0.0, -1
                 with suppress(KeyError, TypeError, ValueError):
-                    to = int(headers["reply_to"])
-                    deadline = float(headers["deadline"])
                     number = [("correlation_id", headers["correlation_id"])]
+                    deadline = float(headers["deadline"])
+                    to = int(headers["reply_to"])
                 if to not in range(PARTITIONS):
                     logging.warning("not a question: %r", record)
                 elif time.time() < deadline:  # clocks must agree
@@ -93,8 +91,8 @@ async def answer(
 
 async def main() -> None:
     async def probe(video: str) -> str:
-        if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its asker waits
+        # Longer than the one who asks about the owl waits.
+        await asyncio.sleep(1.5 if video == "owl.mp4" else 0)
         return f"{video}: {len(video)} min"
 
     await declare()

@@ -7,8 +7,8 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
@@ -23,14 +23,8 @@ EVENTS = [
     ("video.uploaded.de", "bee.mp4"),
     ("video.deleted.en", "owl.mp4"),
 ]
+connect = partial(kafka_client.connect, VIDEOS.topic)
 Handler = Callable[[str, str], Awaitable[None]]
-
-
-@asynccontextmanager
-async def connect() -> AsyncIterator[AIOKafkaProducer]:
-    await kafka_client.create_topics(VIDEOS.topic)
-    async with kafka_client.connect() as producer:
-        yield producer
 
 
 async def _patterns(receiver: str) -> list[str]:
@@ -44,17 +38,14 @@ async def subscribe(
     _: AIOKafkaProducer, receiver: str, patterns: Sequence[str]
 ) -> None:
     """Add patterns to those of a receiver, while it is not running."""
-    async with (
-        consume(receiver, receiver, VIDEOS) as consumer,
-        in_time("a subscription"),
-    ):
-        place = await consumer.client.committed(VIDEOS)
-        if place is None:  # new: it begins at the topic's end
-            place = (await consumer.client.end_offsets([VIDEOS]))[VIDEOS]
+    async with in_time("subscribe"), consume(receiver, "new", VIDEOS) as new:
+        place = await new.client.committed(VIDEOS)
+        if place is None:  # it begins at the topic's end
+            place = (await new.client.end_offsets([VIDEOS]))[VIDEOS]
         else:
             patterns = sorted({*patterns, *await _patterns(receiver)})
         note = json.dumps(list(patterns))
-        await consumer.client.commit({VIDEOS: (place, note)})
+        await new.client.commit({VIDEOS: (place, note)})
 
 
 async def publish(
@@ -73,16 +64,15 @@ async def publish(
 
 def _compile(pattern: str) -> re.Pattern[str]:
     """Make a pattern of words an expression for a key and a dot behind it."""
-    words = pattern.split(".")
-    return re.compile("".join(SIGNS.get(w, re.escape(w + ".")) for w in words))
+    words = [SIGNS.get(w, re.escape(f"{w}.")) for w in pattern.split(".")]
+    return re.compile("".join(words))
 
 
 async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
-    patterns = await _patterns(receiver)
+    done, patterns = 0, await _patterns(receiver)
     compiled = [_compile(one) for one in patterns]
-    done = 0
     async with consume(receiver, receiver, VIDEOS.topic) as consumer:
         while done != limit:
             async with consumer.next() as record:
@@ -96,19 +86,16 @@ async def receive(
 
 
 async def main() -> None:
-    def printer(receiver: str) -> Handler:
-        async def handle(key: str, body: str) -> None:
-            print(f"{receiver}: {key} {body}")
-
-        return handle
+    async def show(receiver: str, key: str, body: str) -> None:
+        print(f"{receiver}: {key} {body}")
 
     async with connect() as producer:
         await subscribe(producer, "german", ["video.*.de"])
         await subscribe(producer, "player", ["video.transcoded.#"])
         await publish(producer, EVENTS)
     print("nobody wants: Kafka can't tell")
-    await receive("german", printer("german"), limit=2)
-    await receive("player", printer("player"), limit=2)
+    await receive("german", partial(show, "german"), limit=2)
+    await receive("player", partial(show, "player"), limit=2)
 
 
 if __name__ == "__main__":

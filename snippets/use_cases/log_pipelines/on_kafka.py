@@ -5,20 +5,24 @@
 """Log pipeline on Kafka: batches, a bounded buffer, and losses counted."""
 
 import asyncio
-import os
 import re
+import sys
 from collections import Counter, deque
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import connect, consume, create_topics, in_time
+
 LOGS = TopicPartition("logs", 0)
-ROOM = {"ERROR": 1000, "DEBUG": 800}  # lines that may wait, of each level
+# Bytes that may wait, until a line of this level is dropped; usual: megabytes.
+ROOM = {"ERROR": 50_000, "DEBUG": 40_000}
+LONGEST = 10_000  # bytes of a line: Kafka refuses more than it is set to take
+# Compressed as a whole, where lines are alike.
+BATCHES: Any = {"compression_type": "gzip", "max_batch_size": 16_384}
 BUDGET = {"ERROR": 0.0, "DEBUG": 0.01}  # the share that may be lost
 LINE = re.compile(rb"(\S+ (?:ERROR|DEBUG)) (\d{1,15}) ")
-DAY = 24 * 3600 * 1000
 
 
 class Buffer:
@@ -28,13 +32,35 @@ class Buffer:
         self.sender = sender  # with something that is new at each start
         self.numbers: Counter[str] = Counter()
         self.lines: deque[bytes] = deque()
+        self.bytes = 0  # not lines: a few long ones would fill the memory
 
     def log(self, level: str, text: str) -> None:
         # A line that finds no room still takes a number: the gap will tell.
         self.numbers[level] += 1
-        if len(self.lines) < ROOM[level]:
+        if self.bytes < ROOM[level]:
             head = f"{self.sender} {level} {self.numbers[level]}"
-            self.lines.append(f"{head} {text}".encode())
+            line = f"{head} {text}".encode(errors="replace")[:LONGEST]
+            self.lines.append(line)
+            self.bytes += len(line)
+
+    def forget(self, number: int) -> None:
+        for _ in range(number):
+            self.bytes -= len(self.lines.popleft())
+
+
+async def keep_shipping(buffer: Buffer) -> None:
+    """Ship for ever; after an error with a new producer, and no lost line."""
+    while True:
+        try:
+            async with connect(**BATCHES) as producer:
+                while True:
+                    await ship(buffer, producer)
+                    await asyncio.sleep(0.1)  # usual: 1
+        # When the server has refused one batch, the same producer would get
+        # OutOfOrderSequenceNumber for each that follows.
+        except KafkaError as error:
+            print(f"not shipped: {error!r}", file=sys.stderr)
+            await asyncio.sleep(1)
 
 
 async def ship(buffer: Buffer, producer: AIOKafkaProducer) -> int:
@@ -47,19 +73,14 @@ async def ship(buffer: Buffer, producer: AIOKafkaProducer) -> int:
             if not batch.append(key=None, value=line, timestamp=None):
                 break
             size += 1
-        confirm = await producer.send_batch(
-            batch, LOGS.topic, partition=LOGS.partition
-        )
-        await confirm
-        for _ in range(size):  # not before: a failed batch is sent again
-            buffer.lines.popleft()
+        async with in_time("confirm of a batch"):
+            await (await producer.send_batch(batch, LOGS.topic, partition=0))
+        buffer.forget(size)  # not before: a failed batch is sent again
         batches += 1
     return batches
 
 
-async def collect(
-    consumer: AIOKafkaConsumer,
-) -> tuple[dict[str, tuple[int, int]], list[bytes]]:
+async def collect() -> tuple[dict[str, tuple[int, int]], list[bytes]]:
     """Read to the end; return how many lines came, and how many did not.
 
     What has no number is returned as well, for a person to look at.
@@ -67,9 +88,8 @@ async def collect(
     others: list[bytes] = []
     last: Counter[str] = Counter()
     came: Counter[str] = Counter()
-    end = (await consumer.end_offsets([LOGS]))[LOGS]
-    while await consumer.position(LOGS) < end:
-        for record in (await consumer.getmany(timeout_ms=500)).get(LOGS, []):
+    async with consume(None, "reader", LOGS) as consumer:
+        async for record in consumer.rest(LOGS):
             found = LINE.match(record.value or b"")
             if not found:
                 others.append(record.value or b"")
@@ -83,21 +103,8 @@ async def collect(
 
 
 async def declare() -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
-    try:
-        await admin.start()
-        topic = NewTopic(
-            LOGS.topic,
-            num_partitions=1,
-            replication_factor=1,  # on a cluster 3, min.insync.replicas=2
-            topic_configs={"retention.ms": str(3 * DAY)},
-        )
-        answer = await admin.create_topics([topic])
-        for _, code, reason in answer.topic_errors:
-            if code not in (0, TopicAlreadyExistsError.errno):
-                raise for_code(code)(reason)
-    finally:
-        await admin.close()
+    keep = {"retention.ms": str(3 * 24 * 3600 * 1000)}
+    await create_topics(LOGS.topic, configs=keep)
 
 
 async def main() -> None:
@@ -107,29 +114,18 @@ async def main() -> None:
         buffer.log("DEBUG", f"GET /videos/{number} 200")
     for number in range(50):
         buffer.log("ERROR", f"transcoder {number} does not answer")
-    async with AIOKafkaProducer(
-        bootstrap_servers=BOOTSTRAP,
-        acks="all",
-        enable_idempotence=True,  # a retry writes no line twice
-        compression_type="gzip",  # of a whole batch, where lines are alike
-        max_batch_size=16_384,
-    ) as producer:
+    async with connect(**BATCHES) as producer:
         print("batches:", await ship(buffer, producer))
         buffer.log("DEBUG", "idle")  # the next line shows the gap before it
         print("batches:", await ship(buffer, producer))
         # A program that does not use the buffer:
         await producer.send_and_wait(LOGS.topic, b"Traceback (most recent")
-
-    consumer = AIOKafkaConsumer(bootstrap_servers=BOOTSTRAP)
-    consumer.assign([LOGS])
-    async with consumer:
-        await consumer.seek_to_beginning(LOGS)
-        counts, others = await collect(consumer)
-        for line, (came, lost) in sorted(counts.items()):
-            budget = BUDGET[line.split()[-1]]
-            kept = "kept" if lost / (came + lost) <= budget else "exceeded"
-            print(f"{line}: {came} came, {lost} lost, budget {kept}")
-        print("no line of ours:", *others)
+    counts, others = await collect()
+    for line, (came, lost) in sorted(counts.items()):
+        budget = BUDGET[line.split()[-1]]
+        kept = "kept" if lost / (came + lost) <= budget else "exceeded"
+        print(f"{line}: {came} came, {lost} lost, budget {kept}")
+    print("no line of ours:", *others)
 
 
 if __name__ == "__main__":
