@@ -168,6 +168,11 @@ class Kafka(Server):
         async with self._admin(answers_within) as admin:
             return [name for name in await admin.list_topics() if not name.startswith("__")]
 
+    def delete(self, topics: list[str]) -> None:
+        """Delete topics; return when they are gone."""
+        _run(self._delete(topics))
+        wait_until(lambda: not set(topics) & set(self.topics()), "Kafka to delete the topics")
+
     async def _delete(self, topics: list[str]) -> None:
         async with self._admin() as admin:
             await admin.delete_topics(topics)
@@ -190,8 +195,7 @@ class Kafka(Server):
         if not self.given and (self.topics() or self.groups()):
             self.restart_on_nothing()
         elif topics := self.topics():
-            _run(self._delete(topics))
-            wait_until(lambda: not self.topics(), "Kafka to delete the topics")
+            self.delete(topics)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -65,9 +65,13 @@ class Nats(Server):
 
     def empty(self) -> None:
         if self.given:
-            asyncio.run(self._delete_streams())
+            self.delete_streams()
         else:
             self.restart_on_nothing()
+
+    def delete_streams(self) -> None:
+        """Delete every stream, with its consumers."""
+        asyncio.run(self._delete_streams())
 
     async def _delete_streams(self) -> None:
         client = await nats.connect(self.address)

@@ -109,6 +109,8 @@ class Home:
             async with opened(function, arguments) as needs:
                 value = await function(*needs, **arguments)
         except Exception as error:
+            while isinstance(error, ExceptionGroup):  # a traceback shows what is in it
+                error = error.exceptions[0]
             say(actor=actor, error=f"{type(error).__name__}: {error}")
         else:
             say(actor=actor, returned=True, value=value)

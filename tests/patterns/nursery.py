@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from functools import cache
@@ -30,6 +31,7 @@ class Nursery:
     """The process that forks, seen from the tests."""
 
     def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -46,8 +48,9 @@ class Nursery:
         Its standard input, output and error are the file descriptors in `standard`.
         """
         request = json.dumps({"snippet": str(snippet), "environment": dict(environment)})
-        socket.send_fds(self._socket, [request.encode()], standard)
-        return psutil.Process(int(self._socket.recv(32)))
+        with self._one_at_a_time:
+            socket.send_fds(self._socket, [request.encode()], standard)
+            return psutil.Process(int(self._socket.recv(32)))
 
 
 @cache
