@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from handbook.brokers import BROKERS
 from tests.brokers import Server
@@ -94,6 +95,49 @@ def test_kafka_commits_no_offset_behind_an_open_task(server: Server, tmp_path: P
         assert stage.stays(lambda: committed() == [2], 2)
         slow.release()
         assert stage.happens(lambda: committed() == [4], slow)
+
+
+@pytest.mark.broker("kafka")
+def test_a_commit_of_the_last_that_ended_loses_the_one_in_work(
+    server: Server, tmp_path: Path
+) -> None:
+    with handlers("kafka", server, tmp_path) as stage:
+        stage.replace("min(held[where], default=end)", "end")
+        begin(stage)
+        slow = stage.spawn("work", mode="hold", only=CAT)
+        assert stage.happens(lambda: sorted(slow.done) == sorted(OTHERS), slow)
+        assert stage.stays(lambda: CAT not in slow.done, 1)
+        slow.kill()
+        stage.call("submit", tasks=["next.mp4"])
+        other = stage.spawn("work")
+        assert stage.happens(lambda: "next.mp4" in other.done, other)
+        assert CAT not in other.taken
+
+
+@pytest.mark.broker("kafka")
+def test_after_a_transaction_nothing_is_left_to_do(server: Server, tmp_path: Path) -> None:
+    assert isinstance(server, Kafka)
+
+    async def submit() -> int:
+        async with (
+            AIOKafkaProducer(
+                bootstrap_servers=server.address, transactional_id="uploads"
+            ) as producer,
+            producer.transaction(),
+        ):
+            for task in TASKS:
+                await producer.send("transcode", task.encode())
+        async with AIOKafkaConsumer(bootstrap_servers=server.address) as consumer:
+            place = TopicPartition("transcode", 0)
+            return int((await consumer.end_offsets([place]))[place])
+
+    with handlers("kafka", server, tmp_path) as stage:
+        begin(stage)
+        end = asyncio.run(submit())
+        assert end == 2 * len(TASKS) + 1  # the marker has an offset, too
+        worker = stage.spawn("work")
+        assert stage.happens(lambda: len(worker.done) == 2 * len(TASKS), worker)
+        assert stage.happens(lambda: server.committed("transcoders")[0][0] == end, worker)
 
 
 @pytest.mark.broker("mqtt")

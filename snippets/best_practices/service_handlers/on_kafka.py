@@ -68,10 +68,11 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
             await consumer.start()
         while True:
             room = at_once - len(running)
-            polled = await consumer.getmany(timeout_ms=500, max_records=room)
+            polled = await consumer.getmany(timeout_ms=1_000, max_records=room)
             if not polled and not running:
                 async with in_time("nothing comes: is Kafka there?"):
                     await consumer.topics()
+                await commit()  # also behind the marker of a transaction
             for record in chain.from_iterable(polled.values()):
                 where = TopicPartition(TOPIC, record.partition)
                 held[where].add(record.offset)
