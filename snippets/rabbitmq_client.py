@@ -5,6 +5,7 @@ begin anew. aio-pika's connect_robust() would connect again by itself, but it
 tries for ever and in silence, and the message in hand fails all the same.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -87,18 +88,28 @@ async def publish(
     )
 
 
+def _writable(value: Any) -> Any:
+    # aio-pika reads a text that is not UTF-8 as bytes, which it can't write.
+    if isinstance(value, dict):
+        return {key: _writable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_writable(each) for each in value]
+    return bytearray(value) if isinstance(value, bytes) else value
+
+
 async def forward(
     channel: AbstractChannel,
     queue: str,
     message: AbstractIncomingMessage,
     headers: dict[str, Any],
-    expiration: float | None = None,
+    expiration: float = 0,
 ) -> None:
     """Publish a copy: with its id, correlation id, type, trace and headers."""
     again: Any = copy(message)
-    again.headers = {**message.headers, **headers}
+    again.headers = _writable({**message.headers, **headers})
+    again.headers.pop("x-delivery-count", None)  # the copy has had none yet
     again.delivery_mode = DeliveryMode.PERSISTENT
-    again.expiration = expiration
+    again.expiration = expiration or None  # seconds
     again.user_id = None  # RabbitMQ refuses any other than our own
     await channel.default_exchange.publish(
         again, routing_key=queue, mandatory=True, timeout=SECONDS
@@ -122,12 +133,36 @@ async def consume(
         yield messages
 
 
+@asynccontextmanager
+async def open_consumer(
+    queue: str, prefetch: int = 1, consumer_tag: str | None = None
+) -> AsyncIterator[tuple[AbstractChannel, AbstractQueueIterator]]:
+    """Consume on a connection of its own, which can publish as well."""
+    async with (
+        connect() as channel,
+        consume(channel, queue, prefetch, consumer_tag) as messages,
+    ):
+        yield channel, messages
+
+
+def text(message: AbstractIncomingMessage) -> str:
+    """Return the body as text, whatever its bytes: none stops a worker."""
+    return message.body.decode(errors="surrogateescape")
+
+
 async def look(
-    channel: AbstractChannel, queue: str
+    channel: AbstractChannel, queue: str, least: int = 0
 ) -> list[AbstractIncomingMessage]:
-    """Take all that waits. What is not settled goes back with the channel."""
+    """Take all that waits, once it is so much; hand back, or acknowledge it.
+
+    What is neither goes back with the channel.
+    """
     source = await channel.get_queue(queue)
-    found = []
-    while message := await source.get(fail=False):
-        found.append(message)
-    return found
+    found: list[AbstractIncomingMessage] = []
+    while True:
+        if message := await source.get(fail=False):
+            found.append(message)
+        elif len(found) >= least:
+            return found
+        else:
+            await asyncio.sleep(0.1)

@@ -82,7 +82,7 @@ async def _send_rabbitmq(url: str, queue: str, _: str, body: bytes, its: Carried
             message_id=its["id"],
             correlation_id=its["correlation"],
             content_type=its["content type"],
-            headers={"traceparent": its["traceparent"], "blob": its["blob"]},
+            headers={"traceparent": its["traceparent"], "blob": bytearray(its["blob"])},
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
         channel = await connection.channel()
@@ -93,7 +93,7 @@ async def _look_rabbitmq(url: str, _: str, dead: str) -> tuple[Carried, str]:
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         queue = await channel.get_queue(dead)
-        letter = await queue.get(no_ack=True)
+        letter = await queue.get()  # back with the connection
         return {
             "id": letter.message_id,
             "correlation": letter.correlation_id,
@@ -127,7 +127,8 @@ async def _look_kafka(servers: str, _: str, dead: Any) -> tuple[Carried, str]:
 
 async def _send_nats(url: str, subject: str, _: str, body: bytes, its: Carried) -> None:
     async with await nats.connect(url) as connection:
-        headers = {"Nats-Msg-Id" if name == "id" else name: its[name] for name in its}
+        headers = {name.replace(" ", "-"): its[name] for name in its if name != "id"}
+        headers["Nats-Msg-Id"] = its["id"]
         await connection.jetstream().publish(subject, body, headers=headers)
 
 
@@ -137,7 +138,8 @@ async def _look_nats(url: str, _: str, dead: str) -> tuple[Carried, str]:
         headers = dict(letter.headers or {})
         number = headers.get("Nats-Msg-Id", "")
         # The stream of dead letters looks at the id, too: a second death has something behind it.
-        return headers | {"id": number[:36]}, str(headers)
+        kind = headers.get("content-type")
+        return headers | {"id": number[:36], "content type": kind}, str(headers)
 
 
 async def _send_redis(url: str, stream: str, _: str, body: bytes, its: Carried) -> None:

@@ -52,7 +52,7 @@ def dead(stage: Stage, number: int = 0) -> list[tuple[str, str, int]]:
     " reason and the number of attempts; the others are done.",
     minibroker=holds("delivery_limit=LIMIT, dead_letters=DEAD", ""),
     rabbitmq=holds(
-        ", **dead_letters_to(DEAD)}",
+        ", **rabbitmq.dead_letters_to(DEAD)}",
         "}",
         says="The reason is `delivery_limit`; what the worker raised is in its log only.",
     ),
@@ -211,10 +211,15 @@ def test_a_dead_letter_can_be_sent_back(stage: Stage) -> None:
     "What a message carries stays with it, into the dead letter and back: its id, its correlation"
     " id, its trace, its headers byte for byte; and the letter says where it died.",
     minibroker=holds("BROKER.publish(QUEUE, back, **its)", "BROKER.publish(QUEUE, back)"),
+    rabbitmq=holds(
+        "await rabbitmq.forward(channel, QUEUE, letter, {})",
+        "await publish(channel, QUEUE, letter.body)",
+    ),
     postgresql=holds(
         "INSERT INTO task SELECT id, body, headers FROM gone)",
         "INSERT INTO task SELECT id, body FROM gone)",
     ),
+    nats=holds("headers=headers | new | more", "headers=new | more"),
     mqtt=holds("True, message, UserProperty=why", "True, None, UserProperty=why"),
 )
 def test_a_dead_letter_keeps_what_it_carries(stage: Stage) -> None:

@@ -103,7 +103,7 @@ def test_a_task_that_waits_holds_up_nobody(stage: Stage) -> None:
     "A task that fails comes again, never before its time, and each delay is longer than the one"
     " before.",
     minibroker=holds(TO_WAIT["minibroker"], TO_WAIT["minibroker"].replace("pause)", "0.001)")),
-    rabbitmq=holds("note, pause or None)", "note, 0.001 if pause else None)"),
+    rabbitmq=holds("message, note, pause)", "message, note, 0.001)"),
     kafka=holds("if 0 < left <= max(WAITS):", "if False:"),
     nats=holds("message.nak(delay=delay(number, RANDOM))", "message.nak()"),
     redis=holds("redis.call('ZADD', KEYS[2], due,", "redis.call('ZADD', KEYS[2], 0,"),
@@ -138,7 +138,7 @@ def test_the_delays_are_kept_and_grow(stage: Stage) -> None:
     ),
     nats=holds(
         TO_WAIT["nats"],
-        IN_MEMORY.format("jetstream.publish(QUEUE, body)") + "; await message.ack_sync()",
+        IN_MEMORY.format("jetstream.publish(QUEUE, message.data)") + "; await message.ack_sync()",
     ),
     redis=holds(
         TO_WAIT["redis"],
@@ -177,7 +177,7 @@ def test_a_crash_loses_no_task_that_waits(stage: Stage) -> None:
     minibroker=holds('publish(DEAD, body, {**headers, "attempt": str(number)})', "pass"),
     rabbitmq=holds("to, pause = DEAD,", f"to, pause = {ELSEWHERE},"),
     kafka=holds("to, notes = DEAD.topic,", f"to, notes = {ELSEWHERE},"),
-    nats=holds("await jetstream.publish(DEAD, body, headers=note)", "pass"),
+    nats=holds("await forward(jetstream, DEAD, message, Attempt=attempt)", "pass"),
     redis=holds('await redis.xadd(DEAD, fields | {b"attempt": number})', "pass"),
     mqtt=holds("body, True, message)", "body, False, message)"),
     postgresql=holds("await db.execute(BURY, [task])", "pass"),
@@ -219,7 +219,12 @@ def test_a_malformed_message_is_a_dead_letter_at_once(stage: Stage) -> None:
     "What a message carries stays with it through each attempt: its id, its correlation id, its"
     " trace, its headers byte for byte. A receiver that remembers ids counts it once.",
     minibroker=holds("again = {**headers,", "again = {"),
+    rabbitmq=holds(
+        "await rabbitmq.forward(channel, to, message, note, pause)",
+        "await publish(channel, to, message.body, headers=note, expiration=pause or None)",
+    ),
     mqtt=holds("body, True, message)", "body, True)"),
+    nats=holds("headers=headers | new | more", "headers=new | more"),
     postgresql=differs("It stays in its row: nothing is copied before it is dead."),
 )
 def test_each_attempt_carries_what_the_first_did(stage: Stage) -> None:

@@ -28,15 +28,17 @@ async def declare(channel: AbstractChannel) -> AbstractQueue:
 
 
 async def submit(task: str) -> None:
-    async with await connect(URL) as connection:
+    async with await connect(URL, timeout=10) as connection:
         channel = await connection.channel(on_return_raises=True)
         await declare(channel)
         message = Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT)
-        await channel.default_exchange.publish(message, QUEUE)
+        await channel.default_exchange.publish(message, QUEUE, timeout=10)
 
 
 async def work_on_one(handle: Handler) -> None:
-    async with await connect(URL, heartbeat=HEARTBEAT) as connection:
+    async with await connect(
+        URL, timeout=10, heartbeat=HEARTBEAT
+    ) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=1)
         queue = await declare(channel)

@@ -40,6 +40,7 @@ async def submit(connection: AbstractConnection, task: str) -> None:
     await exchange.publish(
         Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT),
         routing_key="transcode",
+        timeout=10,
     )
     await channel.close()
 
@@ -77,7 +78,7 @@ async def delete(connection: AbstractConnection, name: str) -> bool:
 
 
 async def main() -> None:
-    async with await connect(URL) as connection:
+    async with await connect(URL, timeout=10) as connection:
         await declare(connection, OLD, QUORUM)
         try:
             await declare(connection, OLD, LIMITED)

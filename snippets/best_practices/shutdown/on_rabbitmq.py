@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import connect, consume, declare_queue, publish
+from rabbitmq_client import connect, consume, declare_queue, publish, text
 
 QUEUE = "transcode"
 GRACE = 25  # seconds; Kubernetes sends SIGKILL after 30
@@ -45,7 +45,7 @@ async def work(handle: Handler) -> None:
         async for message in messages:
             told = message.headers.get("x-delivery-count")
             failed = told if isinstance(told, int) else 0
-            task = message.body.decode(errors="surrogateescape")
+            task = text(message)
             await handle(task, failed + 1)
             if stop.is_set():
                 await leaving  # or the ack brings another task

@@ -19,7 +19,7 @@ URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 
 async def work(name: str, acknowledge: str) -> None:
     """The worker under test: takes a task, and never gets to its end."""
-    async with await connect(URL) as connection:
+    async with await connect(URL, timeout=10) as connection:
         channel = await connection.channel()
         queue = await channel.get_queue(name)
         async with queue.iterator(no_ack=acknowledge == "before") as messages:
@@ -42,13 +42,15 @@ async def until(
 
 
 async def survives(name: str, acknowledge: str, seconds: float) -> bool:
-    async with await connect(URL) as connection:
+    async with await connect(URL, timeout=10) as connection:
         channel = await connection.channel(on_return_raises=True)
         queue = await channel.declare_queue(
             name, durable=True, arguments={"x-queue-type": "quorum"}
         )
         await channel.default_exchange.publish(
-            Message(b"cat.mp4", delivery_mode=DeliveryMode.PERSISTENT), name
+            Message(b"cat.mp4", delivery_mode=DeliveryMode.PERSISTENT),
+            name,
+            timeout=10,
         )
         command = [sys.executable, __file__, name, acknowledge]
         worker = await asyncio.create_subprocess_exec(

@@ -5,9 +5,7 @@
 """Trace context through RabbitMQ: upload and transcoding in one trace."""
 
 import asyncio
-import os
 
-from aio_pika import DeliveryMode, Message, connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -17,7 +15,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 )
 from opentelemetry.trace import Link, SpanKind
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, declare_queue, publish
+
 QUEUE = "traced"
 
 spans = InMemorySpanExporter()  # in production: an OTLP exporter
@@ -45,13 +44,13 @@ async def send(channel: AbstractChannel, task: str, number: str) -> None:
     ):
         carrier: dict[str, str] = {}
         propagate.inject(carrier)  # the span's ids, as `traceparent`
-        message = Message(
+        await publish(
+            channel,
+            QUEUE,
             task.encode(),
             message_id=number,
             headers={**carrier},
-            delivery_mode=DeliveryMode.PERSISTENT,
         )
-        await channel.default_exchange.publish(message, QUEUE)
 
 
 async def process(message: AbstractIncomingMessage) -> None:
@@ -69,19 +68,13 @@ async def process(message: AbstractIncomingMessage) -> None:
 
 
 async def main() -> None:
-    async with await connect(URL) as connection:
-        channel = await connection.channel(on_return_raises=True)
-        queue = await channel.declare_queue(
-            QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
-        )
+    async with connect() as channel:
+        queue = await declare_queue(channel, QUEUE, {})
         with tracer.start_as_current_span("POST /videos"):
             await send(channel, "transcode cat.mp4", "upload-1")
-        forgetful = Message(
-            b"transcode dog.mp4",
-            message_id="upload-2",
-            delivery_mode=DeliveryMode.PERSISTENT,
-        )
-        await channel.default_exchange.publish(forgetful, QUEUE)
+        # A publisher that forgets the trace.
+        dog = b"transcode dog.mp4"
+        await publish(channel, QUEUE, dog, message_id="upload-2")
         async with queue.iterator() as messages:
             async for message in messages:
                 await process(message)

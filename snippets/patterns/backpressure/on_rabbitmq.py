@@ -12,7 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import DeliveryError, PublishError
 
-from rabbitmq_client import connect, consume, publish
+from rabbitmq_client import (
+    connect,
+    declare_queue,
+    open_consumer,
+    publish,
+    text,
+)
 
 QUEUE = "transcode"
 LIMIT = 5  # tasks that may wait; usual: what workers do in minutes
@@ -22,16 +28,12 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(channel: AbstractChannel) -> None:
-    await channel.declare_queue(
-        QUEUE,
-        durable=True,
-        arguments={
-            "x-queue-type": "quorum",
-            "x-max-length": LIMIT,
-            # The default drops the oldest task, confirmed or not.
-            "x-overflow": "reject-publish",
-        },
-    )
+    full = {
+        "x-max-length": LIMIT,
+        # The default drops the oldest task, confirmed or not.
+        "x-overflow": "reject-publish",
+    }
+    await declare_queue(channel, QUEUE, full)
 
 
 async def submit(
@@ -65,14 +67,10 @@ async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
     done = 0
-    async with (
-        connect() as channel,
-        # With no prefetch, RabbitMQ sends the first worker all that waits.
-        consume(channel, QUEUE, prefetch, worker) as messages,
-    ):
+    # With no prefetch, RabbitMQ sends the first worker all that waits.
+    async with open_consumer(QUEUE, prefetch, worker) as (_, messages):
         async for message in messages:
-            # Any bytes: a bad task must not stop the worker.
-            task = message.body.decode(errors="surrogateescape")
+            task = text(message)
             await handle(task)
             done += 1
             if done == limit:

@@ -11,20 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import (
-    connect,
-    consume,
-    dead_letters_to,
-    declare_queue,
-    forward,
-    look,
-    publish,
-)
+import rabbitmq_client as rabbitmq
+from rabbitmq_client import connect, declare_queue, open_consumer, publish
 
 QUEUE, DEAD = "transcode", "transcode.dead"
 LIMIT = 3  # attempts
 MESSAGES = ['{"video": "cat.mp4"}', '{"video": "dog.mp4"}', "video=owl.mp4"]
-
 Handler = Callable[[str], Awaitable[None]]
 
 
@@ -33,7 +25,7 @@ async def declare(channel: AbstractChannel) -> None:
     # without a limit: 4.0 would drop what was looked at 22 times.
     await declare_queue(channel, DEAD, {"x-delivery-limit": -1})
     # Its own limit counts redeliveries.
-    limited = {"x-delivery-limit": LIMIT - 1, **dead_letters_to(DEAD)}
+    limited = {"x-delivery-limit": LIMIT - 1, **rabbitmq.dead_letters_to(DEAD)}
     await declare_queue(channel, QUEUE, limited)
 
 
@@ -44,11 +36,8 @@ async def submit(channel: AbstractChannel, messages: Sequence[str]) -> None:
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
-    async with (
-        connect() as channel,
-        # One: if the worker dies, all that it holds count as tried.
-        consume(channel, QUEUE, 1, worker) as messages,
-    ):
+    # One: if the worker dies, all that it holds count as tried.
+    async with open_consumer(QUEUE, 1, worker) as (_, messages):
         async for message in messages:
             failures = message.headers.get("x-delivery-count", 0)
             video, done = "", False
@@ -56,8 +45,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 video = str(json.loads(message.body)["video"])
                 await handle(video)
                 done = True
-            except Exception as error:
-                # The dead letter won't say what the error was: log it.
+            except Exception as error:  # the dead letter won't say it
                 logging.warning("%r: %r", message.body[:80], error)
             if done or not video or failures == LIMIT - 1:
                 settled += 1
@@ -71,30 +59,22 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
 
 
 async def dead(
-    channel: AbstractChannel, redrive: bool = False
+    channel: AbstractChannel, redrive: bool = False, least: int = 0
 ) -> list[tuple[str, str, int]]:
     """Look at the dead letters (body, reason, attempts), or send them back."""
     found = []
-    for letter in await look(channel, DEAD):
-        body = letter.body.decode(errors="surrogateescape")
+    for letter in await rabbitmq.look(channel, DEAD, least):
         reason = str(letter.headers.get("x-last-death-reason"))
         # RabbitMQ does not say how often; it follows from the reason.
         attempts = LIMIT if reason == "delivery_limit" else 1
-        found.append((body, reason, attempts))
+        found.append((rabbitmq.text(letter), reason, attempts))
         if redrive:
-            await forward(channel, QUEUE, letter, {})  # as it was
+            # A copy, with the id, the trace and the headers it had.
+            await rabbitmq.forward(channel, QUEUE, letter, {})
             await letter.ack()  # last: a crash repeats, and loses nothing
         else:
             await letter.nack(requeue=True)
-    return found
-
-
-async def moved(channel: AbstractChannel, number: int) -> str:
-    while True:  # RabbitMQ moves dead letters in its own time
-        found = sorted(await dead(channel))
-        if len(found) == number:
-            return "\n  ".join(map(str, found))
-        await asyncio.sleep(0.1)
+    return sorted(found)
 
 
 async def main() -> None:
@@ -109,13 +89,12 @@ async def main() -> None:
         await declare(channel)
         await submit(channel, MESSAGES)
         await work("A", transcode, limit=3)
-        print("dead:", await moved(channel, 2), sep="\n  ")
+        # RabbitMQ moves dead letters in its own time: wait for them.
+        print("dead:", *await dead(channel, least=2), sep="\n  ")
         unknown.clear()  # a new transcoder is installed
-        sent_back = 0
-        while sent_back < 2:
-            sent_back += len(await dead(channel, redrive=True))
+        await dead(channel, redrive=True, least=2)
         await work("A", transcode, limit=2)
-        print("dead again:", await moved(channel, 1), sep="\n  ")
+        print("dead again:", *await dead(channel, least=1), sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -13,19 +13,12 @@ from random import Random
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import (
-    connect,
-    consume,
-    dead_letters_to,
-    declare_queue,
-    forward,
-    look,
-    publish,
-)
+import rabbitmq_client as rabbitmq
+from rabbitmq_client import connect, declare_queue, open_consumer, publish
 
 QUEUE, DEAD = "transcode", "transcode.dead"
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
-STEPS = 5  # delays in each range: what failed together comes in five groups
+STEPS = 5  # in each range: what failed together comes in five groups
 LIMIT = len(DELAYS) + 1  # attempts
 RANDOM = Random()
 MESSAGES = ['{"video": "dog"}', '{"video": "cat"}', "video=owl"]
@@ -33,8 +26,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 def steps(low: float, high: float) -> list[float]:
-    width = (high - low) / (STEPS - 1)
-    return [round(low + width * step, 3) for step in range(STEPS)]
+    return [round(low + (high - low) * n / STEPS, 3) for n in range(STEPS)]
 
 
 def delay(attempt: int, random: Random) -> float:
@@ -42,17 +34,17 @@ def delay(attempt: int, random: Random) -> float:
     return random.choice(steps(*DELAYS[attempt - 1]))
 
 
-# In one queue for all, a short delay would wait behind a long one.
 PAUSES = [pause for low, high in DELAYS for pause in steps(low, high)]
+# In one queue for all, a short delay would wait behind a long one.
 WAITS = {pause: f"{QUEUE}.wait.{pause}" for pause in PAUSES}
 
 
 async def declare(channel: AbstractChannel) -> None:
     # No limit for the dead: 4.0 would drop what was looked at 22 times.
     await declare_queue(channel, DEAD, {"x-delivery-limit": -1})
-    await declare_queue(channel, QUEUE, dead_letters_to(DEAD))
+    await declare_queue(channel, QUEUE, rabbitmq.dead_letters_to(DEAD))
     for wait in WAITS.values():  # what expires there is dead there: it moves
-        await declare_queue(channel, wait, dead_letters_to(QUEUE))
+        await declare_queue(channel, wait, rabbitmq.dead_letters_to(QUEUE))
 
 
 async def submit(channel: AbstractChannel, messages: Sequence[str]) -> None:
@@ -63,10 +55,7 @@ async def submit(channel: AbstractChannel, messages: Sequence[str]) -> None:
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
-    async with (
-        connect() as channel,
-        consume(channel, QUEUE, 1, worker) as messages,
-    ):
+    async with open_consumer(QUEUE, 1, worker) as (channel, messages):
         async for message in messages:
             number, video = 1, ""
             try:
@@ -83,7 +72,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                     settled += 1
                 note = {"attempt": number, "origin": QUEUE}
                 # A copy, with the id, the trace and the headers it had.
-                await forward(channel, to, message, note, pause or None)
+                await rabbitmq.forward(channel, to, message, note, pause)
             if settled == limit:
                 await messages.close()  # or another one comes
             await message.ack()  # last: a crash repeats, and loses nothing
@@ -92,9 +81,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
 async def dead(channel: AbstractChannel) -> list[tuple[str, int]]:
     """Look at the dead letters: each body, and how often it was tried."""
     found = []
-    for letter in await look(channel, DEAD):
-        body = letter.body.decode(errors="surrogateescape")
-        found.append((body, int(str(letter.headers.get("attempt", 1)))))
+    for letter in await rabbitmq.look(channel, DEAD):
+        attempts = int(str(letter.headers.get("attempt", 1)))
+        found.append((rabbitmq.text(letter), attempts))
         await letter.nack(requeue=True)
     return found
 
@@ -113,9 +102,8 @@ async def main() -> None:
         await declare(channel)
         await submit(channel, MESSAGES)
         await work("A", transcode, limit=3)
-        waits = [after - before for before, after in pairwise(times)]
-        for (low, _), wait in zip(DELAYS, waits, strict=True):
-            print(f"waited {low} s or more: {wait >= low}")
+        for (low, _), wait in zip(DELAYS, pairwise(times), strict=True):
+            print(f"waited {low} s or more: {wait[1] - wait[0] >= low}")
         print("dead:", *await dead(channel))
 
 

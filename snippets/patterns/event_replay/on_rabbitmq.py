@@ -19,8 +19,7 @@ from rabbitmq_client import connect
 from rabbitmq_client import publish as publish_one
 
 VIEWS = "views"
-# Fields that events got later, and what stands for them in older events.
-ADDED = {"kind": "viewed", "country": "unknown"}
+ADDED = {"kind": "viewed", "country": "unknown"}  # fields that came later
 EVENTS = [
     '{"video":"cat.mp4"}',
     '{"video":"dog.mp4","country":"AT"}',

@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractChannel
 
 import inbox
 from inbox import refused, views
-from rabbitmq_client import connect, consume
+from rabbitmq_client import connect, open_consumer
 from rabbitmq_client import publish as publish_one
 
 QUEUE = "views"
@@ -44,8 +44,7 @@ async def receive(
     done = 0
     async with (
         inbox.connect(receiver) as db,
-        connect() as channel,
-        consume(channel, QUEUE, 1, receiver) as messages,
+        open_consumer(QUEUE, 1, receiver) as (_, messages),
     ):
         async for message in messages:
             number = message.message_id or ""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import connect, consume, publish
+from rabbitmq_client import connect, open_consumer, publish, text
 
 QUEUE = "push"
 
@@ -35,13 +35,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     done = 0
     # Time runs at the broker alone: what was prefetched is delivered, however
     # long it then waits here. So one at a time.
-    async with (
-        connect() as channel,
-        consume(channel, QUEUE, 1, worker) as messages,
-    ):
+    async with open_consumer(QUEUE, 1, worker) as (_, messages):
         async for message in messages:
-            # Any bytes: a bad task must not stop the worker.
-            task = message.body.decode(errors="surrogateescape")
+            task = text(message)
             await handle(task)
             done += 1
             if done == limit:

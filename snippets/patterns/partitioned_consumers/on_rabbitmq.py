@@ -13,7 +13,7 @@ from zlib import crc32
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from rabbitmq_client import connect, publish
+from rabbitmq_client import connect, declare_queue, publish, text
 
 CHANNEL = "videos"
 STEPS = ("upload", "transcode", "thumbnail", "notify")
@@ -23,15 +23,9 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(channel: AbstractChannel, partitions: int = 2) -> None:
+    one = {"x-single-active-consumer": True}
     for number in range(partitions):
-        await channel.declare_queue(
-            f"{CHANNEL}.{number}",
-            durable=True,
-            arguments={
-                "x-queue-type": "quorum",
-                "x-single-active-consumer": True,
-            },
-        )
+        await declare_queue(channel, f"{CHANNEL}.{number}", one)
 
 
 async def queues(channel: AbstractChannel) -> list[str]:
@@ -68,8 +62,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         wish = {"x-priority": crc32(f"{name} {worker}".encode()) % 256}
         async with queue.iterator(arguments=wish) as messages:
             async for message in messages:
-                # Any bytes: a bad task must not stop the worker.
-                task = message.body.decode(errors="surrogateescape")
+                task = text(message)
                 await handle(task)
                 await message.ack()
                 if next(done) == limit:
@@ -84,9 +77,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         try:
             await next(asyncio.as_completed(serving))
         finally:
-            for task in serving:
-                task.cancel()
-            await asyncio.gather(*serving, return_exceptions=True)
+            all_of_them = asyncio.gather(*serving, return_exceptions=True)
+            all_of_them.cancel()
+            await asyncio.wait(serving)
 
 
 async def main() -> None:
@@ -99,12 +92,11 @@ async def main() -> None:
 
     async with connect() as channel:
         await declare(channel)
-        await submit(channel, TASKS[:4])
-        try:
-            await work("A", note)
-        except RuntimeError as error:
-            print("A:", ", ".join(handled), "...", error)
-        await submit(channel, TASKS[4:])
+        await submit(channel, TASKS)
+    try:
+        await work("A", note)
+    except RuntimeError as error:
+        print("A:", ", ".join(handled), "...", error)
     await work("B", note, limit=7)
     for key in ("fox", "owl"):
         print("B:", ", ".join(task for task in handled[2:] if key in task))

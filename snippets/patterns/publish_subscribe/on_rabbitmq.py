@@ -11,7 +11,7 @@ from functools import partial
 from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
 
-from rabbitmq_client import SECONDS, connect, consume
+from rabbitmq_client import SECONDS, connect, consume, text
 
 CHANNEL = "videos"
 
@@ -43,8 +43,9 @@ async def subscribe(channel: AbstractChannel, subscriber: str) -> None:
 async def publish(channel: AbstractChannel, events: Sequence[str]) -> None:
     exchange = await _exchange(channel)
     for event in events:
-        body = event.encode()
-        message = Message(body, delivery_mode=DeliveryMode.PERSISTENT)
+        message = Message(
+            event.encode(), delivery_mode=DeliveryMode.PERSISTENT
+        )
         # Not mandatory: nobody has to be interested.
         await exchange.publish(message, "", mandatory=False, timeout=SECONDS)
 
@@ -57,8 +58,7 @@ async def receive(
         queue = await _queue(channel, subscriber)
         async with consume(channel, queue.name) as messages:
             async for message in messages:  # one by one, in order
-                # Any bytes: a bad event must not stop the receiver.
-                event = message.body.decode(errors="surrogateescape")
+                event = text(message)
                 await handle(event)
                 done += 1
                 if done == limit:

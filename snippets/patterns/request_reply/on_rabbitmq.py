@@ -13,11 +13,10 @@ from uuid import uuid4
 from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from rabbitmq_client import connect, consume
+from rabbitmq_client import connect, open_consumer
 
 QUESTIONS = "lengths"
 REPLIES = "amq.rabbitmq.reply-to"  # no queue: direct reply-to
-
 Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
@@ -29,10 +28,7 @@ async def declare(channel: AbstractChannel) -> None:
 
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
-    """Connect once; what it yields serves many questions at the same time.
-
-    After a lost connection each question raises: enter `asker()` again.
-    """
+    # After a lost connection each question raises: enter it again.
     waiting: dict[str, asyncio.Queue[bytes]] = {}
 
     async def listen(message: AbstractIncomingMessage) -> None:
@@ -65,10 +61,7 @@ async def asker() -> AsyncIterator[Ask]:
 
 
 async def answer(replier: str, handle: Handler) -> None:
-    async with (
-        connect() as channel,
-        consume(channel, QUESTIONS, 1, replier) as messages,
-    ):
+    async with open_consumer(QUESTIONS, 1, replier) as (channel, messages):
         exchange = channel.default_exchange
         async for message in messages:
             to, number = message.reply_to, message.correlation_id
@@ -80,8 +73,9 @@ async def answer(replier: str, handle: Handler) -> None:
                 logging.warning("not a question: %s %r", error, message)
                 await message.ack()
                 continue
-            text = (await handle(question)).encode()
-            reply = Message(text, correlation_id=number)
+            reply = Message(
+                (await handle(question)).encode(), correlation_id=number
+            )
             # Not mandatory: the requestor may have gone.
             await exchange.publish(reply, to, mandatory=False, timeout=10)
             await message.ack()

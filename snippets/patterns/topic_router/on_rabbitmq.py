@@ -12,7 +12,7 @@ from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractExchange
 from aio_pika.exceptions import PublishError
 
-from rabbitmq_client import SECONDS, connect, consume
+from rabbitmq_client import SECONDS, connect, open_consumer, text
 
 EXCHANGE = "videos"
 EVENTS = [
@@ -64,13 +64,9 @@ async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
     done = 0
-    async with (
-        connect() as channel,
-        consume(channel, f"{EXCHANGE}.{receiver}") as messages,
-    ):
+    async with open_consumer(f"{EXCHANGE}.{receiver}") as (_, messages):
         async for message in messages:  # one by one, in order
-            # Any bytes: a bad event must not stop the receiver.
-            body = message.body.decode(errors="surrogateescape")
+            body = text(message)
             await handle(message.routing_key or "", body)
             done += 1
             if done == limit:

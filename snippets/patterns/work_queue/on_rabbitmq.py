@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import connect, consume, publish
+from rabbitmq_client import connect, open_consumer, publish, text
 
 QUEUE = "transcode"
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
@@ -34,16 +34,12 @@ async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
     done = 0
-    async with (
-        connect() as channel,
-        consume(channel, QUEUE, prefetch, worker) as messages,
-    ):
+    async with open_consumer(QUEUE, prefetch, worker) as (_, messages):
         async for message in messages:
             # The server's count, but at first what the publisher may say.
             told = message.headers.get("x-delivery-count")
             failed = told if isinstance(told, int) else 0
-            # Any bytes: a bad task must not stop the worker.
-            task = message.body.decode(errors="surrogateescape")
+            task = text(message)
             await handle(task, failed + 1)
             done += 1
             if done == limit:

@@ -13,9 +13,9 @@ from aio_pika.exceptions import DeliveryError, PublishError
 
 from rabbitmq_client import (
     connect,
-    consume,
     dead_letters_to,
     declare_queue,
+    open_consumer,
     publish,
 )
 
@@ -62,10 +62,8 @@ class Pool:
                 group.create_task(self.worker(limit // WORKERS))
 
     async def worker(self, limit: int) -> None:
-        async with (
-            connect() as channel,
-            consume(channel, QUEUE) as messages,  # one; the rest stays behind
-        ):
+        # It holds one; the rest stays behind.
+        async with open_consumer(QUEUE) as (_, messages):
             async for message in messages:
                 await self.transcode(message.body.decode())
                 limit -= 1

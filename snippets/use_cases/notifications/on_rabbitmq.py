@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterable
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import connect, consume, dead_letters_to, declare_queue
+from rabbitmq_client import (
+    connect,
+    dead_letters_to,
+    declare_queue,
+    open_consumer,
+)
 from rabbitmq_client import publish as publish_one
 
 EVENTS, EXPIRED, FAILED = "premieres", "expired", "failed"
@@ -46,7 +51,7 @@ async def publish(
 
 async def fan_out(audience: Audience, phone_seconds: float = 60) -> None:
     """Turn one event into a notice for each follower who wants one."""
-    async with connect() as channel, consume(channel, EVENTS) as events:
+    async with open_consumer(EVENTS) as (channel, events):
         async for event in events:
             video = event.body.decode()
             for user in audience(video):
@@ -63,7 +68,7 @@ async def fan_out(audience: Audience, phone_seconds: float = 60) -> None:
 
 async def send(way: str, count: int) -> None:
     """Send what waits in one queue, each notice once."""
-    async with connect() as channel, consume(channel, way) as messages:
+    async with open_consumer(way) as (_, messages):
         async for message in messages:
             notice = [message.message_id]
             look = SENT.execute("SELECT 1 FROM sent WHERE notice = ?", notice)

@@ -1,0 +1,245 @@
+"""The module that RabbitMQ's snippets share: no fault ends in silence, no copy loses a thing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Any
+
+import aio_pika
+import pytest
+from aio_pika.exceptions import PublishError
+
+from tests.brokers import Server
+from tests.brokers.rabbitmq import Rabbitmq
+from tests.patterns.home import load
+from tests.snippets.running import SNIPPETS
+
+pytestmark = pytest.mark.broker(Rabbitmq.key)
+
+QUEUE = "transcode"
+PATIENCE = 30  # seconds
+
+
+class Proxy:
+    """Stands between a client and the server; it can cut connections, or swallow what it gets."""
+
+    def __init__(self, port: int) -> None:
+        self.behind = port
+        self.swallows = False
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.behind)
+        self.writers += [writer, to_server]
+        await asyncio.gather(self.pass_on(reader, to_server), self.pass_on(from_server, writer))
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                if not self.swallows:
+                    writer.write(data)
+        except OSError:
+            pass
+        if not self.swallows:
+            writer.transport.abort()
+
+    def cut(self) -> None:
+        for writer in self.writers:
+            writer.transport.abort()
+
+
+@pytest.fixture
+def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    load(SNIPPETS / "patterns" / "work_queue" / "on_rabbitmq.py")
+    module = sys.modules["rabbitmq_client"]
+    monkeypatch.setattr(module, "URL", server.address)
+    monkeypatch.setattr(module, "HEARTBEAT", 1)
+    return module
+
+
+@asynccontextmanager
+async def behind_a_proxy(client: Any, server: Rabbitmq) -> AsyncIterator[Proxy]:
+    proxy = Proxy(server.port_number)
+    listening = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    async with client.connect() as channel:
+        await client.declare_queue(channel, QUEUE, {})
+    client.URL = f"amqp://guest:guest@127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
+    try:
+        yield proxy
+    finally:
+        proxy.cut()
+        listening.close()
+
+
+async def cut(proxy: Proxy, _: Rabbitmq) -> None:
+    proxy.cut()
+
+
+async def silence(proxy: Proxy, _: Rabbitmq) -> None:
+    proxy.swallows = True
+
+
+async def restart(_: Proxy, server: Rabbitmq) -> None:
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.start)
+
+
+async def delete(_: Proxy, server: Rabbitmq) -> None:
+    await asyncio.to_thread(server.ask, f"queues/%2F/{QUEUE}", "DELETE")
+
+
+async def publish_raw(server: Server, properties: bytes, body: bytes) -> None:
+    """Publish with properties byte by byte: no client would write these."""
+    frames = b""
+    for kind, payload in (
+        (1, b"\x00\x3c\x00\x28\x00\x00\x00" + bytes([len(QUEUE)]) + QUEUE.encode() + b"\x00"),
+        (2, b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + properties),
+        (3, body),
+    ):
+        frames += bytes([kind, 0, 1]) + len(payload).to_bytes(4, "big") + payload + b"\xce"
+    async with await aio_pika.connect(server.address) as connection:
+        channel = await connection.channel(1, publisher_confirms=False)
+        underlay: Any = await channel.get_underlay_channel()
+        writer = underlay.connection._writer_task.task.get_coro().cr_frame.f_locals["writer"]
+        writer.write(frames)
+        await writer.drain()
+        await channel.set_qos(1)  # its answer comes when the message was taken
+
+
+async def unreadable(_: Proxy, server: Rabbitmq) -> None:
+    """Publish a message whose content type is not UTF-8."""
+    await publish_raw(server, b"\x80\x00\x02\xff\xfe", b"cat.mp4")
+
+
+Fault = Callable[[Proxy, Rabbitmq], Awaitable[None]]
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["idle", "at work"])
+@pytest.mark.parametrize("fault", [cut, silence, restart])
+def test_a_worker_whose_connection_is_lost_says_so(
+    fault: Fault, held: bool, client: Any, server: Rabbitmq
+) -> None:
+    async def proof() -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            async with client.open_consumer(QUEUE) as (_, messages):
+                async for message in messages:
+                    begun.set()
+                    await go_on.wait()
+                    await message.ack()
+
+        async with behind_a_proxy(client, server) as proxy:
+            async with client.connect() as channel:
+                await client.publish(channel, QUEUE, b"cat.mp4")
+            working = asyncio.create_task(work())
+            await asyncio.wait_for(begun.wait(), PATIENCE)
+            if not held:
+                go_on.set()
+                await asyncio.sleep(0.2)
+            await fault(proxy, server)
+            if fault is silence and held:
+                await asyncio.sleep(8)  # three heartbeats, and some
+            go_on.set()
+            with pytest.raises(ConnectionError, match=r"RabbitMQ is lost: .*exception="):
+                await asyncio.wait_for(working, PATIENCE)
+
+    asyncio.run(proof())
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [(delete, "it has cancelled a consumer"), (unreadable, "can't decode byte 0xff")],
+)
+def test_a_consumer_that_gets_nothing_more_says_why(
+    fault: Fault, cause: str, client: Any, server: Rabbitmq
+) -> None:
+    async def proof() -> None:
+        async def work() -> None:
+            async with client.open_consumer(QUEUE) as (_, messages):
+                async for message in messages:
+                    await message.ack()
+
+        async with behind_a_proxy(client, server) as proxy:
+            working = asyncio.create_task(work())
+            await asyncio.sleep(0.5)
+            await fault(proxy, server)
+            with pytest.raises(ConnectionError, match=cause):
+                await asyncio.wait_for(working, PATIENCE)
+
+    asyncio.run(proof())
+
+
+def test_a_publisher_that_is_not_answered_gives_up(
+    client: Any, server: Rabbitmq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SECONDS", 2)
+    monkeypatch.setattr(client, "HEARTBEAT", 60)
+
+    async def proof() -> None:
+        async with behind_a_proxy(client, server) as proxy, client.connect() as channel:
+            with pytest.raises(PublishError):
+                await client.publish(channel, "nowhere", b"cat.mp4")
+            proxy.swallows = True
+            with pytest.raises(TimeoutError):
+                await client.publish(channel, QUEUE, b"cat.mp4")
+
+    asyncio.run(proof())
+
+
+def test_a_copy_keeps_what_the_message_carries(client: Any) -> None:
+    carried = {
+        "message_id": "upload-17",
+        "correlation_id": "booking-4",
+        "content_type": "application/json",
+        "type": "uploaded",
+        "app_id": "uploader",
+    }
+    headers = {
+        "traceparent": "00-0af7-b7ad-01",
+        "blob": bytearray(b"\xff\x00"),
+        "nested": {"tries": [1, 2]},
+    }
+
+    async def proof() -> None:
+        async with client.connect() as channel:
+            await client.declare_queue(channel, QUEUE, {})
+            await client.publish(
+                channel, QUEUE, b"\xff", headers=headers, user_id="guest", **carried
+            )
+            [message] = await client.look(channel, QUEUE, 1)
+            await client.forward(channel, QUEUE, message, {"attempt": 2})
+            await message.ack()
+            [again] = await client.look(channel, QUEUE, 1)
+            await again.ack()
+        assert {name: getattr(again, name) for name in carried} == carried
+        assert again.headers == headers | {"attempt": 2}
+        assert again.body == b"\xff"
+        assert again.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+        assert again.user_id is None
+
+    asyncio.run(proof())
+
+
+def test_a_header_that_is_not_utf8_is_copied_byte_for_byte(client: Any, server: Rabbitmq) -> None:
+    text = b"\xff\x00\xfe"
+    table = b"\x04blobS" + len(text).to_bytes(4, "big") + text
+
+    async def proof() -> None:
+        async with client.connect() as channel:
+            await client.declare_queue(channel, QUEUE, {})
+            await publish_raw(
+                server, b"\x20\x00" + len(table).to_bytes(4, "big") + table, b"cat.mp4"
+            )
+            [message] = await client.look(channel, QUEUE, 1)
+            await client.forward(channel, QUEUE, message, {})
+            await message.ack()
+            [again] = await client.look(channel, QUEUE, 1)
+            await again.ack()
+        assert again.headers == {"blob": text}
+
+    asyncio.run(proof())
