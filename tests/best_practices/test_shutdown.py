@@ -18,6 +18,22 @@ KEYS = ("rabbitmq", "nats")
 #: A grace period that a test can wait for.
 HURRY = {"rabbitmq": ("GRACE = 25", "GRACE = 1"), "nats": ("GRACE = 25.0", "GRACE = 0.5")}
 
+#: A handler whose work can't be cancelled, as in `asyncio.to_thread`.
+IN_A_THREAD = """
+
+async def in_a_thread(handle, body, delivery):
+    import sys
+    import time
+
+    def compute():
+        time.sleep(2)
+        print("the thread has ended", file=sys.stderr, flush=True)
+
+    await handle(body, delivery)
+    if delivery == 1:
+        await asyncio.to_thread(compute)
+"""
+
 each = pytest.mark.parametrize(
     "key",
     [pytest.param(key, id=key, marks=pytest.mark.broker(key)) for key in KEYS],
@@ -124,3 +140,21 @@ def test_a_worker_whose_queue_is_deleted_says_so(server: Server, tmp_path: Path)
         assert stage.happens(lambda: worker.done == TASKS[:1], worker)
         server.ask("queues/%2F/transcode", "DELETE")
         assert stage.happens(lambda: "has cancelled a consumer" in worker.error, worker)
+
+
+@pytest.mark.broker("nats")
+def test_what_runs_in_a_thread_ends_before_another_worker_begins(
+    server: Server, tmp_path: Path
+) -> None:
+    with stage_of("nats", server, tmp_path) as stage:
+        stage.replace(*HURRY["nats"])
+        stage.replace("handle(body, delivery)", "in_a_thread(handle, body, delivery)")
+        with stage.snippet.open("a") as file:
+            file.write(IN_A_THREAD)
+        stage.call("submit", tasks=TASKS[:1])
+        leaving = stage.spawn("work")
+        assert stage.happens(lambda: leaving.taken == TASKS[:1], leaving)
+        end_politely(leaving)
+        other = stage.spawn("work")
+        assert stage.happens(lambda: other.taken == TASKS[:1], other)
+        assert "the thread has ended" in leaving.process.errors()

@@ -19,7 +19,7 @@ OWN_CHANNEL = {
         "consume(subscriber, subscriber, VIDEOS)", 'consume("everybody", subscriber, VIDEOS)'
     ),
     "nats": holds(
-        "pull_subscribe_bind(subscriber, CHANNEL)", 'pull_subscribe_bind("thumbnailer", CHANNEL)'
+        "consume(jetstream, CHANNEL, subscriber)", 'consume(jetstream, CHANNEL, "thumbnailer")'
     ),
     "redis": holds(
         "subscriber, subscriber, {CHANNEL: after}", '"thumbnailer", subscriber, {CHANNEL: after}'
@@ -58,9 +58,9 @@ def test_every_subscriber_gets_every_event(stage: Stage) -> None:
     ),
     kafka=holds("await consumer.commit(record)", "pass"),
     nats=holds(
-        "jetstream.pull_subscribe_bind(subscriber, CHANNEL)",
-        "jetstream.pull_subscribe(CHANNEL, config=nats.js.api.ConsumerConfig("
-        "deliver_policy=DeliverPolicy.NEW))",
+        "consume(jetstream, CHANNEL, subscriber)",
+        "consume(jetstream, CHANNEL, (await jetstream.add_consumer("
+        "CHANNEL, deliver_policy=DeliverPolicy.NEW)).name or '')",
     ),
     redis=holds("await redis.xack(CHANNEL, subscriber, number)", "pass"),
     mqtt=holds("7 * 24 * 3600", "0"),

@@ -1,22 +1,23 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["nats-py>=2.9"]
+# dependencies = ["nats-py>=2.16"]
 # ///
 """Claim check on NATS: the broker carries a reference, a store the data."""
 
 import asyncio
 import hashlib
 import json
-import os
+import re
 import tempfile
 from pathlib import Path
 
-import nats
 from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import SECONDS, connect_core
+
+HASH = re.compile("[0-9a-f]{64}")
 INLINE = 64 * 1024  # larger than this goes into the store
 
 
@@ -34,6 +35,9 @@ class Store:
         return name
 
     def get(self, name: str) -> bytes:
+        # It comes from a message: "../../etc/passwd" would be a path too.
+        if not HASH.fullmatch(name):
+            raise ValueError(f"no name of this store: {name!r}")
         data = (self.folder / name).read_bytes()
         if hashlib.sha256(data).hexdigest() != name:
             raise ValueError("the data in the store has changed")
@@ -63,15 +67,15 @@ async def receive(jetstream: JetStreamContext, store: Store) -> None:
                 await asyncio.to_thread(store.get, at)
             ).decode()
         print(f"{event['video']}: {len(event['subtitles'])} characters")
-        await message.ack_sync()
+        await message.ack_sync(SECONDS)
 
 
 async def main() -> None:
     small, large = b"Meow. " * 100, b"Meow. " * 500_000
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        async with await nats.connect(URL) as connection:
-            jetstream = connection.jetstream()
+        async with connect_core() as connection:
+            jetstream = connection.jetstream(timeout=SECONDS)
             await jetstream.add_stream(
                 name="subtitles",
                 subjects=["subtitles"],

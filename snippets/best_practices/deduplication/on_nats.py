@@ -1,16 +1,15 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["nats-py>=2.9"]
+# dependencies = ["nats-py>=2.16"]
 # ///
 """Deduplication on NATS: the broker forgets an id when its window ends."""
 
 import asyncio
-import os
 
-import nats
 from nats.js import JetStreamContext
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import connect
+
 WINDOW = 2  # seconds; 120 by default
 
 
@@ -23,8 +22,7 @@ async def publish(jetstream: JetStreamContext, task: str, id_: str) -> bool:
 
 
 async def main() -> None:
-    async with await nats.connect(URL) as connection:
-        jetstream = connection.jetstream()
+    async with connect() as jetstream:
         await jetstream.add_stream(
             name="transcode", subjects=["transcode"], duplicate_window=WINDOW
         )

@@ -9,10 +9,12 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 
-import nats
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import SECONDS, connect, renewed
+
 QUEUE, WORKERS = "transcode", "workers"
 ACK_WAIT = 60.0  # seconds until a crashed worker's task goes to another
 GRACE = 25.0  # seconds; Kubernetes sends SIGKILL after 30
@@ -20,52 +22,57 @@ GRACE = 25.0  # seconds; Kubernetes sends SIGKILL after 30
 Handler = Callable[[str, int | None], Awaitable[None]]
 
 
-async def submit(tasks: Sequence[str]) -> None:
-    async with await nats.connect(URL) as connection:
-        jetstream = connection.jetstream()
-        await jetstream.add_stream(
-            name=QUEUE, subjects=[QUEUE], retention=RetentionPolicy.WORK_QUEUE
-        )
-        await jetstream.add_consumer(
-            QUEUE, durable_name=WORKERS, ack_wait=ACK_WAIT
-        )
-        for task in tasks:
-            await jetstream.publish(QUEUE, task.encode())
+async def submit(jetstream: JetStreamContext, tasks: Sequence[str]) -> None:
+    await jetstream.add_stream(
+        name=QUEUE, subjects=[QUEUE], retention=RetentionPolicy.WORK_QUEUE
+    )
+    await jetstream.add_consumer(
+        QUEUE, durable_name=WORKERS, ack_wait=ACK_WAIT
+    )
+    for task in tasks:
+        await jetstream.publish(QUEUE, task.encode())
 
 
 async def work(handle: Handler) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    async with await nats.connect(URL) as connection:
-        queue = await connection.jetstream().pull_subscribe_bind(
-            WORKERS, QUEUE
-        )
-        signalled = asyncio.create_task(stop.wait())
+    async with connect() as jetstream:
+        queue = await jetstream.pull_subscribe_bind(WORKERS, QUEUE)
         while not stop.is_set():
             try:
                 (message,) = await queue.fetch(1, timeout=1)
             except TimeoutError:
                 continue  # there was nothing to do
-            delivery = message.metadata.num_delivered
-            task = asyncio.ensure_future(
-                handle(message.data.decode(), delivery)
-            )
-            await asyncio.wait(
-                {task, signalled}, return_when="FIRST_COMPLETED"
-            )
-            await asyncio.wait({task}, timeout=GRACE)
-            if task.done():
-                task.result()  # raises what the handler raised
-                await message.ack_sync()
-            else:
-                task.cancel()
-                await message.nak()  # or others would wait for ACK_WAIT
+            async with renewed([message], ACK_WAIT):
+                await finish(message, handle, stop)
+
+
+async def finish(message: Msg, handle: Handler, stop: asyncio.Event) -> None:
+    body = message.data.decode(errors="surrogateescape")
+    delivery = message.metadata.num_delivered
+    task = asyncio.ensure_future(handle(body, delivery))
+    signalled = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, signalled}, return_when="FIRST_COMPLETED")
+        await asyncio.wait({task}, timeout=GRACE)
+        if task.done():
+            task.result()  # raises what the handler raised
+            await message.ack_sync(SECONDS)
+            return
+    finally:
         signalled.cancel()
+        task.cancel()
+    await asyncio.wait({task})
+    # What it does in a thread goes on: nobody else may begin before its end.
+    # If SIGKILL comes first, the task goes to another after ACK_WAIT.
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await message.nak()  # or others would wait for ACK_WAIT
 
 
 async def main() -> None:
-    await submit(["transcode cat.mp4", "transcode dog.mp4"])
+    async with connect() as jetstream:
+        await submit(jetstream, ["transcode cat.mp4", "transcode dog.mp4"])
 
     async def handle(task: str, delivery: int | None) -> None:
         print(f"{task}: delivery {delivery}")

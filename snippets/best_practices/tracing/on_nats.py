@@ -5,9 +5,7 @@
 """Trace context through NATS JetStream: a redelivery joins its trace again."""
 
 import asyncio
-import os
 
-import nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from opentelemetry import propagate, trace
@@ -18,7 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 )
 from opentelemetry.trace import Link, SpanKind
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import SECONDS, connect
+
 STREAM, WORKERS = "traced", "workers"
 
 spans = InMemorySpanExporter()  # in production: an OTLP exporter
@@ -63,12 +62,11 @@ async def process(message: Msg) -> None:
             span.set_attribute("error.type", "CodecError")
             await message.nak()
         else:
-            await message.ack_sync()
+            await message.ack_sync(SECONDS)
 
 
 async def main() -> None:
-    async with await nats.connect(URL) as connection:
-        jetstream = connection.jetstream()
+    async with connect() as jetstream:
         await jetstream.add_stream(name=STREAM, subjects=[STREAM])
         await jetstream.add_consumer(STREAM, durable_name=WORKERS)
         with tracer.start_as_current_span("POST /videos"):

@@ -6,17 +6,16 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import nats
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import connect
+
 VIEWS = "views"
 AWAY = 3600  # seconds until the server forgets a reader; longer than a pause
 # Fields that events got later, and what stands for them in older events.
@@ -72,21 +71,19 @@ async def _reader(
     return await jetstream.pull_subscribe(VIEWS, stream=VIEWS, config=config)
 
 
-async def publish(events: Sequence[str]) -> None:
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        jetstream = connection.jetstream()
-        await _declare(jetstream)
-        for event in events:
-            body = event.encode(errors="surrogateescape")
-            await jetstream.publish(VIEWS, body)  # waits for the confirm
+async def publish(jetstream: JetStreamContext, events: Sequence[str]) -> None:
+    await _declare(jetstream)
+    for event in events:
+        body = event.encode(errors="surrogateescape")
+        await jetstream.publish(VIEWS, body)  # waits for the confirm
 
 
 async def replay(file: str, by: str = "video") -> State:
     state: State = {"by": by, "at": 1, "views": {}, "ignored": {}, "aside": {}}
     # Raise when the connection is lost: the server goes on behind what was
     # under way, and an event would be missing.
-    async with await nats.connect(URL, allow_reconnect=False) as connection:
-        events = await _reader(connection.jetstream(), state["at"])
+    async with connect(reconnect=False) as jetstream:
+        events = await _reader(jetstream, state["at"])
         left = (await events.consumer_info()).num_pending or 0
         while left:
             for message in await events.fetch(min(left, 100), timeout=5):
@@ -99,12 +96,12 @@ async def replay(file: str, by: str = "video") -> State:
 
 async def follow(file: str, handle: Handler, limit: int = 0) -> State:
     state: State = json.loads(await asyncio.to_thread(Path(file).read_text))
-    async with await nats.connect(URL, allow_reconnect=False) as connection:
-        events = await _reader(connection.jetstream(), state["at"])
+    async with connect(reconnect=False) as jetstream:
+        events = await _reader(jetstream, state["at"])
         done = 0
         while not limit or done < limit:
             try:
-                [message] = await events.fetch(timeout=1)
+                [message] = await events.fetch(timeout=5)
             except TimeoutError:
                 continue  # nothing was published
             number = message.metadata.sequence.stream
@@ -116,19 +113,21 @@ async def follow(file: str, handle: Handler, limit: int = 0) -> State:
 
 
 async def main() -> None:
-    async def notify(event: str) -> None:
-        print("notify:", json.loads(event)["video"])
+    async with connect() as jetstream:
 
-    with TemporaryDirectory() as folder:
-        live, new = f"{folder}/live.json", f"{folder}/new.json"
-        await replay(live)  # a reader begins with a replay: here, of nothing
-        await publish(EVENTS)
-        print("live:", (await follow(live, notify, limit=3))["views"])
-        print("rebuilt:", (await replay(new))["views"])
-        rebuilt = await replay(new, by="country")
-        print("by country:", rebuilt["views"])
-        print("ignored:", rebuilt["ignored"])
-        print("aside:", *rebuilt["aside"].values())
+        async def notify(event: str) -> None:
+            print("notify:", json.loads(event)["video"])
+
+        with TemporaryDirectory() as folder:
+            live, new = f"{folder}/live.json", f"{folder}/new.json"
+            await replay(live)  # a reader begins with a replay
+            await publish(jetstream, EVENTS)
+            print("live:", (await follow(live, notify, limit=3))["views"])
+            print("rebuilt:", (await replay(new))["views"])
+            rebuilt = await replay(new, by="country")
+            print("by country:", rebuilt["views"])
+            print("ignored:", rebuilt["ignored"])
+            print("aside:", *rebuilt["aside"].values())
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@
 """Partitioned consumers on NATS JetStream: a key's tasks stay in order."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
-import nats
-from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import (
     RetentionPolicy,
     StorageType,
@@ -19,7 +17,8 @@ from nats.js.api import (
 )
 from nats.js.errors import NotFoundError
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import SECONDS, connect, consume, renewed
+
 CHANNEL = "videos"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
 STEPS = ("upload", "transcode", "thumbnail", "notify")
@@ -28,62 +27,50 @@ TASKS = [(name, f"{step} {name}") for name in ("fox", "owl") for step in STEPS]
 Handler = Callable[[str], Awaitable[None]]
 
 
-async def declare(partitions: int = 2) -> None:
-    # The client would try for 2 minutes before it says that it can't.
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        jetstream = connection.jetstream()
-        # The server hashes the key, the first token that * stands for.
-        bucket = f"{{{{partition({partitions},1)}}}}"
-        stream = StreamConfig(
-            name=CHANNEL,
-            subjects=[f"{CHANNEL}.*"],
-            subject_transform=SubjectTransform(
-                f"{CHANNEL}.*", f"{CHANNEL}.{bucket}.{{{{wildcard(1)}}}}"
-            ),
-            retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
-            storage=StorageType.FILE,  # fsynced every 2 minutes by default
+async def declare(jetstream: JetStreamContext, partitions: int = 2) -> None:
+    # The server hashes the key, the first token that * stands for.
+    bucket = f"{{{{partition({partitions},1)}}}}"
+    stream = StreamConfig(
+        name=CHANNEL,
+        subjects=[f"{CHANNEL}.*"],
+        subject_transform=SubjectTransform(
+            f"{CHANNEL}.*", f"{CHANNEL}.{bucket}.{{{{wildcard(1)}}}}"
+        ),
+        retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
+        storage=StorageType.FILE,  # fsynced every 2 minutes by default
+    )
+    try:
+        await jetstream.update_stream(stream)
+    except NotFoundError:
+        await jetstream.add_stream(stream)
+    for number in range(partitions):
+        await jetstream.add_consumer(
+            CHANNEL,
+            durable_name=f"partition-{number}",
+            filter_subject=f"{CHANNEL}.{number}.*",
+            ack_wait=ACK_WAIT,
+            max_ack_pending=1,  # of all workers: the next task waits
         )
-        try:
-            await jetstream.update_stream(stream)
-        except NotFoundError:
-            await jetstream.add_stream(stream)
-        for number in range(partitions):
-            await jetstream.add_consumer(
-                CHANNEL,
-                durable_name=f"partition-{number}",
-                filter_subject=f"{CHANNEL}.{number}.*",
-                ack_wait=ACK_WAIT,
-                max_ack_pending=1,  # of all workers: the next task waits
-            )
 
 
-async def submit(tasks: Sequence[tuple[str, str]]) -> None:
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        jetstream = connection.jetstream()
-        for key, task in tasks:  # a key is one token: no dot, no space in it
-            await jetstream.publish(f"{CHANNEL}.{key}", task.encode())
+async def submit(
+    jetstream: JetStreamContext, tasks: Sequence[tuple[str, str]]
+) -> None:
+    for key, task in tasks:  # a key is one token: no dot, no space in it
+        await jetstream.publish(f"{CHANNEL}.{key}", task.encode())
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     done = count(1)
-    async with await nats.connect(URL, name=worker) as connection:
-        jetstream = connection.jetstream()
+    async with connect(worker) as jetstream:
 
         async def serve(partition: str) -> None:
-            tasks = await jetstream.pull_subscribe_bind(partition, CHANNEL)
-            while True:
-                try:
-                    [message] = await tasks.fetch(timeout=1)
-                except TimeoutError:
-                    continue  # there is nothing, or another worker is at it
-                renewal = asyncio.create_task(renew(message))
-                try:
+            async for message in consume(jetstream, CHANNEL, partition):
+                async with renewed([message], ACK_WAIT):
                     # Any bytes: a bad task must not stop the worker.
                     task = message.data.decode(errors="surrogateescape")
                     await handle(task)
-                    await message.ack_sync()  # returns when the server has it
-                finally:
-                    renewal.cancel()
+                    await message.ack_sync(SECONDS)
                 if next(done) == limit:
                     return
 
@@ -97,31 +84,25 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
             await asyncio.gather(*serving, return_exceptions=True)
 
 
-async def renew(message: Msg) -> None:
-    """Tell the server that this worker lives, however long a task takes."""
-    while True:
-        await asyncio.sleep(ACK_WAIT / 4)
-        await message.in_progress()
-
-
 async def main() -> None:
-    await declare()
-    await submit(TASKS[:4])
-    handled: list[str] = []
+    async with connect() as jetstream:
+        await declare(jetstream)
+        await submit(jetstream, TASKS[:4])
+        handled: list[str] = []
 
-    async def note(task: str) -> None:
-        handled.append(task)
-        if handled == ["upload fox", "transcode fox"]:
-            raise RuntimeError("crashed")
+        async def note(task: str) -> None:
+            handled.append(task)
+            if handled == ["upload fox", "transcode fox"]:
+                raise RuntimeError("crashed")
 
-    try:
-        await work("A", note)
-    except RuntimeError as error:
-        print("A:", ", ".join(handled), "...", error)
-    await submit(TASKS[4:])
-    await work("B", note, limit=7)
-    for key in ("fox", "owl"):
-        print("B:", ", ".join(task for task in handled[2:] if key in task))
+        try:
+            await work("A", note)
+        except RuntimeError as error:
+            print("A:", ", ".join(handled), "...", error)
+        await submit(jetstream, TASKS[4:])
+        await work("B", note, limit=7)
+        for key in ("fox", "owl"):
+            print("B:", ", ".join(task for task in handled[2:] if key in task))
 
 
 if __name__ == "__main__":

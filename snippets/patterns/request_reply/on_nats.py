@@ -6,16 +6,17 @@
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-import nats
-from nats.errors import NoRespondersError
+from nats.errors import NoRespondersError, OutboundBufferLimitError
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import connect_core as connect
+
 QUESTIONS, REPLIERS = "lengths", "repliers"
+# No replier, or no server: the client is connecting again.
+NOBODY = NoRespondersError, OutboundBufferLimitError
 
 Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
@@ -28,8 +29,7 @@ async def declare() -> None:
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
     """Connect; what it yields may be used concurrently."""
-    # The client would try for 2 minutes before it says that it can't.
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
+    async with connect() as connection:
 
         async def ask(question: str, seconds: float) -> str:
             # A subscription keeps what its busy replier has not taken yet,
@@ -46,21 +46,22 @@ async def asker() -> AsyncIterator[Ask]:
                             headers=headers,
                         )
                         return reply.data.decode()
-                    except NoRespondersError:  # it comes at once, and
+                    except NOBODY:  # it comes at once, and
                         await asyncio.sleep(0.1)  # to ask again is safe
 
         yield ask
 
 
 async def answer(replier: str, handle: Handler) -> None:
-    async with await nats.connect(URL, name=replier) as connection:
+    async with connect(replier) as connection:
         # The queue group: each question goes to one of the repliers.
         questions = await connection.subscribe(QUESTIONS, REPLIERS)
         async for message in questions.messages:
             try:
                 question = message.data.decode()
                 deadline = float((message.headers or {})["deadline"])
-                if not message.reply:
+                # Whoever asks may not name a subject that is no inbox.
+                if not message.reply.startswith("_INBOX."):
                     raise ValueError("it names no return address")
             except (KeyError, ValueError) as error:
                 logging.warning("not a question: %r %r", error, message)

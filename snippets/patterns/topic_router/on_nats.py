@@ -5,15 +5,14 @@
 """Topic router on NATS JetStream: a consumer filters by subject."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 
-import nats
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType
 from nats.js.errors import NotFoundError
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import SECONDS, connect, consume
+
 STREAM = "videos"
 SUBJECTS = ["video", "video.>"]  # ">" stands for one word or more
 KEEP = 7 * 24 * 3600.0  # seconds; who is away for longer loses events
@@ -31,75 +30,71 @@ async def _declare(jetstream: JetStreamContext) -> None:
     )
 
 
-async def subscribe(receiver: str, patterns: Sequence[str]) -> None:
-    # The client would try for 2 minutes before it says that it can't.
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        jetstream = connection.jetstream()
-        await _declare(jetstream)
-        try:
-            config = (await jetstream.consumer_info(STREAM, receiver)).config
-        except NotFoundError:
-            config = ConsumerConfig(
-                durable_name=receiver,  # the server keeps its place by it
-                deliver_policy=DeliverPolicy.NEW,
-                ack_wait=ACK_WAIT,
-            )
-        both = {*patterns, *(config.filter_subjects or [])}
-        # The server refuses two filters that can match the same subject.
-        await jetstream.add_consumer(
-            STREAM, config, filter_subjects=sorted(both)
+async def subscribe(
+    jetstream: JetStreamContext, receiver: str, patterns: Sequence[str]
+) -> None:
+    await _declare(jetstream)
+    try:
+        config = (await jetstream.consumer_info(STREAM, receiver)).config
+    except NotFoundError:
+        config = ConsumerConfig(
+            durable_name=receiver,  # the server keeps its place by it
+            deliver_policy=DeliverPolicy.NEW,
+            ack_wait=ACK_WAIT,
         )
+    both = {*patterns, *(config.filter_subjects or [])}
+    # The server refuses two filters that can match the same subject.
+    await jetstream.add_consumer(STREAM, config, filter_subjects=sorted(both))
 
 
-async def publish(events: Sequence[tuple[str, str]]) -> list[str] | None:
+async def publish(
+    jetstream: JetStreamContext, events: Sequence[tuple[str, str]]
+) -> list[str] | None:
     """Return None: the stream takes every event, whoever wants it."""
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        jetstream = connection.jetstream()
-        await _declare(jetstream)
-        for key, body in events:  # connection.publish() would not wait
-            await jetstream.publish(key, body.encode())
+    await _declare(jetstream)
+    for key, body in events:  # connection.publish() would not wait
+        await jetstream.publish(key, body.encode())
     return None
 
 
 async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
-    async with await nats.connect(URL, name=receiver) as connection:
-        jetstream = connection.jetstream()
-        events = await jetstream.pull_subscribe_bind(receiver, STREAM)
+    async with connect(receiver) as jetstream:
         done = 0
-        while limit is None or done < limit:
-            try:
-                [message] = await events.fetch(timeout=1)
-            except TimeoutError:
-                continue  # nothing was published
+        async for message in consume(jetstream, STREAM, receiver):
             await handle(
                 message.subject, message.data.decode(errors="surrogateescape")
             )
-            await message.ack_sync()  # returns when the server has it
+            await message.ack_sync(SECONDS)
             done += 1
+            if done == limit:
+                return
 
 
 async def main() -> None:
-    def printer(receiver: str) -> Handler:
-        async def show(key: str, body: str) -> None:
-            print(f"{receiver}: {key} {body}")
+    async with connect() as jetstream:
 
-        return show
+        def printer(receiver: str) -> Handler:
+            async def show(key: str, body: str) -> None:
+                print(f"{receiver}: {key} {body}")
 
-    await subscribe("german", ["video.*.de"])
-    await subscribe("player", ["video.transcoded.>"])
-    await publish(
-        [
-            ("video.transcoded.de", "cat.mp4"),
-            ("video.transcoded.en.4k", "dog.mp4"),
-            ("video.uploaded.de", "bee.mp4"),
-            ("video.deleted.en", "owl.mp4"),
-        ]
-    )
-    print("nobody wants: NATS can't tell")
-    await receive("german", printer("german"), limit=2)
-    await receive("player", printer("player"), limit=2)
+            return show
+
+        await subscribe(jetstream, "german", ["video.*.de"])
+        await subscribe(jetstream, "player", ["video.transcoded.>"])
+        await publish(
+            jetstream,
+            [
+                ("video.transcoded.de", "cat.mp4"),
+                ("video.transcoded.en.4k", "dog.mp4"),
+                ("video.uploaded.de", "bee.mp4"),
+                ("video.deleted.en", "owl.mp4"),
+            ],
+        )
+        print("nobody wants: NATS can't tell")
+        await receive("german", printer("german"), limit=2)
+        await receive("player", printer("player"), limit=2)
 
 
 if __name__ == "__main__":

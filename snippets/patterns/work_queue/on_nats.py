@@ -5,14 +5,13 @@
 """Work queue on NATS JetStream: each task goes to one worker, crash or no."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 
-import nats
-from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import SECONDS, connect, renewed
+
 QUEUE, WORKERS = "transcode", "workers"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
@@ -20,73 +19,56 @@ TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
 Handler = Callable[[str, int | None], Awaitable[None]]
 
 
-async def declare() -> None:
-    # The client would try for 2 minutes before it says that it can't.
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        jetstream = connection.jetstream()
-        await jetstream.add_stream(
-            name=QUEUE,
-            subjects=[QUEUE],
-            retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
-            storage=StorageType.FILE,  # fsynced every 2 minutes by default
-        )
-        # One consumer for all workers: they share it, each task goes to one.
-        await jetstream.add_consumer(
-            QUEUE,
-            durable_name=WORKERS,
-            ack_wait=ACK_WAIT,
-            max_ack_pending=1000,  # of all workers together: more would wait
-        )
+async def declare(jetstream: JetStreamContext) -> None:
+    await jetstream.add_stream(
+        name=QUEUE,
+        subjects=[QUEUE],
+        retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
+        storage=StorageType.FILE,  # fsynced every 2 minutes by default
+    )
+    # One consumer for all workers: they share it, each task goes to one.
+    await jetstream.add_consumer(
+        QUEUE,
+        durable_name=WORKERS,
+        ack_wait=ACK_WAIT,
+        max_ack_pending=1000,  # of all workers together: more would wait
+    )
 
 
-async def submit(tasks: Sequence[str]) -> None:
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        jetstream = connection.jetstream()
-        for task in tasks:  # connection.publish() would not wait for an answer
-            await jetstream.publish(QUEUE, task.encode())
+async def submit(jetstream: JetStreamContext, tasks: Sequence[str]) -> None:
+    for task in tasks:  # connection.publish() would not wait for an answer
+        await jetstream.publish(QUEUE, task.encode())
 
 
 async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
-    async with await nats.connect(URL, name=worker) as connection:
-        queue = await connection.jetstream().pull_subscribe_bind(
-            WORKERS, QUEUE
-        )
+    async with connect(worker) as jetstream:
+        queue = await jetstream.pull_subscribe_bind(WORKERS, QUEUE)
         done = 0
         while limit is None or done < limit:
             batch = min(prefetch, limit - done) if limit else prefetch
             try:
-                held = await queue.fetch(batch, timeout=1)
+                held = await queue.fetch(batch, timeout=5)
             except TimeoutError:
                 continue  # there was nothing to do
-            renewal = asyncio.create_task(renew(held))
-            try:
+            async with renewed(held, ACK_WAIT):
                 while held:
                     message = held[0]
                     delivery = message.metadata.num_delivered
                     # Any bytes: a bad task must not stop the worker.
                     task = message.data.decode(errors="surrogateescape")
                     await handle(task, delivery)
-                    await message.ack_sync()  # returns when the server has it
+                    await message.ack_sync(SECONDS)
                     done += 1
                     held.remove(message)
-            finally:
-                renewal.cancel()
-
-
-async def renew(held: list[Msg]) -> None:
-    """Tell the server that this worker lives, however long a task takes."""
-    while True:
-        await asyncio.sleep(ACK_WAIT / 4)
-        for message in list(held):
-            await message.in_progress()
 
 
 async def main() -> None:
-    await declare()
-    await submit(TASKS)
-    print(f"confirmed {len(TASKS)} tasks")
+    async with connect() as jetstream:
+        await declare(jetstream)
+        await submit(jetstream, TASKS)
+        print(f"confirmed {len(TASKS)} tasks")
 
     async def crash(task: str, delivery: int | None) -> None:
         raise RuntimeError(task, delivery)

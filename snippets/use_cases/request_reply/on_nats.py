@@ -5,16 +5,16 @@
 """Request-reply on NATS: a deadline travels with the question."""
 
 import asyncio
-import os
+import logging
 import time
 from contextlib import AsyncExitStack
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import NoRespondersError
+from nats.errors import NoRespondersError, OutboundBufferLimitError
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import connect_core as connect
+
 SUBJECT = "entitlement.may-watch"
 BUDGET = 1.0  # seconds that a page may spend on this question
 DEADLINE = "Deadline"
@@ -38,8 +38,16 @@ class Entitlement:
         await connection.flush()  # the server knows it when this returns
 
     async def answer(self, question: Msg) -> None:
-        # Clocks have to agree to well below the budget: run NTP.
-        deadline = float((question.headers or {})[DEADLINE])
+        try:
+            # Clocks have to agree to well below the budget: run NTP.
+            deadline = float((question.headers or {})[DEADLINE])
+            viewer, video = question.data.decode().split()
+            # Whoever asks may not name a subject that is no inbox.
+            if not question.reply.startswith("_INBOX."):
+                raise ValueError("it names no return address")
+        except (KeyError, ValueError) as error:
+            logging.warning("not a question: %r %r", error, question)
+            return
         left = deadline - time.time()
         try:
             # Of a question that waited here too long, nothing is left: its
@@ -49,7 +57,6 @@ class Entitlement:
             self.too_late += 1
             return
         self.answered += 1
-        viewer, video = question.data.decode().split()
         allowed = viewer == "ana" or video == "trailer.mp4"
         await question.respond(b"yes" if allowed else b"no")
 
@@ -65,6 +72,8 @@ async def may_watch(connection: Client, viewer: str, video: str) -> str:
         )
     except NoRespondersError:  # at once, and not after the budget
         return "nobody is there: offer the trailer"
+    except OutboundBufferLimitError:  # the client is connecting again
+        return "NATS is away: offer the trailer"
     except TimeoutError:  # it may have been done all the same
         return "no answer in time: offer the trailer"
     return reply.data.decode()
@@ -74,10 +83,7 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
 
         async def connected(name: str) -> Client:
-            connection = await nats.connect(
-                URL, name=name, max_reconnect_attempts=1
-            )
-            return await stack.enter_async_context(connection)
+            return await stack.enter_async_context(connect(name))
 
         page = await connected("page")
         print("before a deployment:", await may_watch(page, "ana", "cat.mp4"))
