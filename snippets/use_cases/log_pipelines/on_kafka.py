@@ -17,7 +17,7 @@ from kafka_client import connect, consume, create_topics, in_time
 
 LOGS = TopicPartition("logs", 0)
 # Bytes that may wait, until a line of this level is dropped; usual: megabytes.
-ROOM = {"ERROR": 50_000, "DEBUG": 40_000}
+ROOM = {"ERROR": 40_000, "DEBUG": 32_000}
 LONGEST = 10_000  # bytes of a line: Kafka refuses more than it is set to take
 # Compressed as a whole, where lines are alike.
 BATCHES: Any = {"compression_type": "gzip", "max_batch_size": 16_384}
