@@ -145,7 +145,7 @@ def mosquitto_pub(server: Server, count: int, _: int) -> float:
 
 
 def pgbench(server: Server, count: int, window: int) -> float:
-    """pgbench: one connection, in each transaction as many INSERTs as the window has."""
+    """pgbench: one connection, in each transaction as many rows as the window has."""
     script = server.data / "window.sql"
     insert = f"INSERT INTO {NAME} (body) VALUES ('{BODY.decode()}');\n"
     script.write_text(f"BEGIN;\n\\startpipeline\n{insert * window}\\endpipeline\nCOMMIT;\n")

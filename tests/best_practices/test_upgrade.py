@@ -16,15 +16,12 @@ Use = Callable[[AbstractChannel], Awaitable[object]]
 
 
 class Denying(Rabbitmq):
-    """RabbitMQ that has both features switched off, as 4.3 has."""
+    """RabbitMQ that has the feature switched off, as 4.3 has."""
 
     def prepare(self) -> None:
         super().prepare()
         with (self.data / "rabbitmq.conf").open("a") as file:
-            file.write(
-                "deprecated_features.permit.transient_nonexcl_queues = false\n"
-                "deprecated_features.permit.global_qos = false\n"
-            )
+            file.write("deprecated_features.permit.transient_nonexcl_queues = false\n")
 
 
 def what_it_says(server: Server, use: Use) -> str:
@@ -48,15 +45,10 @@ def exclusive(channel: AbstractChannel) -> Awaitable[object]:
     return channel.declare_queue("mine", durable=False, exclusive=True)
 
 
-def for_the_channel(channel: AbstractChannel) -> Awaitable[object]:
-    return channel.set_qos(prefetch_count=1, global_=True)
-
-
 @pytest.mark.broker("rabbitmq")
-def test_denied_features_are_refused_and_the_others_are_not(server: Server) -> None:
+def test_a_denied_queue_is_refused_and_an_exclusive_one_is_not(server: Server) -> None:
     assert what_it_says(server, transient) == "fine"
     with server.another(Denying) as denying:
         assert what_it_says(denying, exclusive) == "fine"
         refused = what_it_says(denying, transient)
         assert "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated" in refused
-        assert "Feature `global_qos` is deprecated" in what_it_says(denying, for_the_channel)
