@@ -37,7 +37,6 @@ async def _patterns(receiver: str) -> list[str]:
 async def subscribe(
     _: AIOKafkaProducer, receiver: str, patterns: Sequence[str]
 ) -> None:
-    """Add patterns to those of a receiver, while it is not running."""
     async with in_time("subscribe"), consume(receiver, "new", VIDEOS) as new:
         place = await new.client.committed(VIDEOS)
         if place is None:  # it begins at the topic's end
@@ -63,7 +62,6 @@ async def publish(
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
-    """Make a pattern of words an expression for a key and a dot behind it."""
     words = [SIGNS.get(w, re.escape(f"{w}.")) for w in pattern.split(".")]
     return re.compile("".join(words))
 
