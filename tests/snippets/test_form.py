@@ -32,6 +32,8 @@ PUBLISHED_AS = {
 }
 #: Without PostgreSQL, it has the receiver's database in itself.
 LONGER = {
+    # Kafka has no return address: an asker chooses a partition, and finds its end first.
+    "patterns/request_reply/on_kafka.py": 115,
     "patterns/idempotent_receiver/on_minibroker.py": 112,
     # RabbitMQ has no delay, no end of a stream and no key: the snippets build these.
     "patterns/delayed_retry/on_rabbitmq.py": 112,
