@@ -105,6 +105,7 @@ class Arena:
             front.proxy.cut()
             if self.key in ALONE:
                 front.server.reset()
+                front.proxy.target = front.server.port_number
             elif not front.server.running:
                 front.server.start()
             if isinstance(front.server, Rabbitmq):

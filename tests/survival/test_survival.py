@@ -175,15 +175,20 @@ class Trial:
         if not text.partition(": ")[2].strip():
             return Verdict(NOTHING, text)
         # A supervisor starts it again, and again if it must.
-        again = time.monotonic() + SECONDS
+        again, then = time.monotonic() + SECONDS, ""
         while time.monotonic() < again:
+            try:
+                self.prepare()
+            except SnippetError as error:
+                then = str(error)
+                continue
             following = self.live()
             if self.until_handled(following, "later", time.time(), SECONDS):
                 return Verdict(ENDS, text)
+            then = following.error or "silent"
             if not following.ended:
                 break
-            time.sleep(0.5)
-        return Verdict(LOST, f"{text} Then: {following.error or 'silent'}")
+        return Verdict(LOST, f"{text} Then: {then}")
 
 
 @pytest.fixture(scope="session")
