@@ -63,9 +63,8 @@ async def receive(
     async with connect(receiver) as jetstream:
         done = 0
         async for message in consume(jetstream, STREAM, receiver):
-            await handle(
-                message.subject, message.data.decode(errors="surrogateescape")
-            )
+            event = message.data.decode(errors="surrogateescape")
+            await handle(message.subject, event)
             await message.ack_sync(SECONDS)
             done += 1
             if done == limit:
