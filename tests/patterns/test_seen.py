@@ -453,7 +453,7 @@ def test_postgresql_walks_over_all_the_tasks_of_a_key_that_is_locked(
     tasks = 10_000
     snippet = load(SNIPPETS / "patterns" / "partitioned_consumers" / "on_postgresql.py")
     with psycopg.connect(server.address) as db, psycopg.connect(server.address) as other:
-        db.execute(snippet.CREATE)
+        db.execute(snippet.TABLE)
         db.execute(
             "INSERT INTO task (key, body) SELECT 'hot', 'upload' FROM generate_series(1, %s)",
             [tasks],
