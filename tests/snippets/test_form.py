@@ -38,7 +38,7 @@ LONGER = {
     # RabbitMQ has no delay, no end of a stream and no key: the snippets build these.
     "patterns/delayed_retry/on_rabbitmq.py": 112,
     "patterns/event_replay/on_rabbitmq.py": 130,
-    "patterns/partitioned_consumers/on_rabbitmq.py": 106,
+    "patterns/partitioned_consumers/on_rabbitmq.py": 107,
     "patterns/request_reply/on_rabbitmq.py": 105,
     "patterns/dead_letter_channel/on_rabbitmq.py": 101,
 }
