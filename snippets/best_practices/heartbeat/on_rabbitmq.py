@@ -5,15 +5,15 @@
 """Heartbeats on RabbitMQ: a handler that blocks loses its connection."""
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 
-from aio_pika import DeliveryMode, Message, connect
+import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.exceptions import AMQPError
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import URL, connect, publish
+
 QUEUE = "transcode"
 HEARTBEAT = 2  # seconds; 60 by default
 LONG = 10  # seconds of work: longer than the broker waits
@@ -28,15 +28,13 @@ async def declare(channel: AbstractChannel) -> AbstractQueue:
 
 
 async def submit(task: str) -> None:
-    async with await connect(URL, timeout=10) as connection:
-        channel = await connection.channel(on_return_raises=True)
+    async with connect() as channel:
         await declare(channel)
-        message = Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT)
-        await channel.default_exchange.publish(message, QUEUE, timeout=10)
+        await publish(channel, QUEUE, task.encode())
 
 
 async def work_on_one(handle: Handler) -> None:
-    async with await connect(
+    async with await aio_pika.connect(
         URL, timeout=10, heartbeat=HEARTBEAT
     ) as connection:
         channel = await connection.channel()

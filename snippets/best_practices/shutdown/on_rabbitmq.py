@@ -19,8 +19,12 @@ GRACE = 25  # seconds; Kubernetes sends SIGKILL after 30
 Handler = Callable[[str, int | None], Awaitable[None]]
 
 
-async def submit(channel: AbstractChannel, tasks: Sequence[str]) -> None:
+async def declare(channel: AbstractChannel) -> None:
     await declare_queue(channel, QUEUE, {})
+
+
+async def submit(channel: AbstractChannel, tasks: Sequence[str]) -> None:
+    await declare(channel)
     for task in tasks:
         await publish(channel, QUEUE, task.encode())
 
