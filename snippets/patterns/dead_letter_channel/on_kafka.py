@@ -32,7 +32,10 @@ async def submit(producer: AIOKafkaProducer, messages: Sequence[str]) -> None:
 
 
 async def work(
-    producer: AIOKafkaProducer, worker: str, handle: Handler, limit: int = 0
+    producer: AIOKafkaProducer,
+    worker: str,
+    handle: Handler,
+    limit: int | None = None,
 ) -> None:
     settled = 0  # done or dead
     async with consume(GROUP, worker, TOPIC) as consumer:

@@ -29,7 +29,7 @@ async def submit(messages: Sequence[str]) -> None:
             raise LookupError(f"no queue for {body!r}: call declare() first")
 
 
-async def work(worker: str, handle: Handler, limit: int = 0) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
     with BROKER.consume(QUEUE, worker) as consumer:
         async for delivery in consumer:

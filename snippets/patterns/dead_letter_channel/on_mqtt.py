@@ -31,10 +31,10 @@ async def submit(client: Session, messages: Sequence[str]) -> None:
             raise LookupError("no session takes it: call declare() first")
 
 
-async def work(worker: str, handle: Handler, limit: int = 0) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     async with connect(worker, WEEK) as session:
         await session.subscribe(TOPIC)  # a killed server may have forgotten
-        async for message in session.messages(limit or None):
+        async for message in session.messages(limit):
             for number in range(1, LIMIT + 1):  # a crash forgets them
                 video = ""
                 try:

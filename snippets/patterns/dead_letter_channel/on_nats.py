@@ -43,7 +43,7 @@ async def submit(jetstream: JetStreamContext, messages: Sequence[str]) -> None:
         await jetstream.publish(QUEUE, raw, headers=own)
 
 
-async def work(worker: str, handle: Handler, limit: int = 0) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     async with connect(worker) as jetstream:
         settled = 0  # done or dead
         async for message in consume(jetstream, QUEUE, WORKERS):

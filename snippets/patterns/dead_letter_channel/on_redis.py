@@ -44,7 +44,7 @@ async def submit(messages: Sequence[str]) -> None:
             raise TimeoutError("the messages are not on the server's disk")
 
 
-async def work(worker: str, handle: Handler, limit: int = 0) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
     # No decode_responses: one body that is not UTF-8 would stop the client.
     async with Redis.from_url(URL, socket_timeout=None) as redis:

@@ -47,7 +47,7 @@ def publish(
         raise LookupError(f"no queue for {body!r}: call declare() first")
 
 
-async def work(worker: str, handle: Handler, limit: int = 0) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
     with BROKER.consume(QUEUE, worker) as consumer:
         async for delivery in consumer:
@@ -67,7 +67,7 @@ async def work(worker: str, handle: Handler, limit: int = 0) -> None:
                     publish(DEAD, body, {**headers, "attempt": str(number)})
                     settled += 1
             delivery.ack()  # last: a crash repeats it, and loses nothing
-            if 0 < limit == settled:
+            if settled == limit:
                 return
 
 

@@ -55,7 +55,7 @@ async def submit(jetstream: JetStreamContext, messages: Sequence[str]) -> None:
         await jetstream.publish(QUEUE, raw, headers=own)
 
 
-async def work(worker: str, handle: Handler, limit: int = 0) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
     async with connect(worker) as jetstream:
         async for message in consume(jetstream, QUEUE, WORKERS):

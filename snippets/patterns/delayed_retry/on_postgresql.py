@@ -51,7 +51,7 @@ async def submit(db: Connection, messages: Sequence[str]) -> None:
             await db.execute("INSERT INTO task (body) VALUES (%s)", [body])
 
 
-async def work(worker: str, handle: Handler, limit: int = 0) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
     async with connect(worker) as db:
         while not limit or settled < limit:

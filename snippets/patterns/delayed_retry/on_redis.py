@@ -73,7 +73,7 @@ async def submit(messages: Sequence[str]) -> None:
             raise TimeoutError("the messages are not on the server's disk")
 
 
-async def work(worker: str, handle: Handler, limit: int = 0) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
     async with Redis.from_url(URL, socket_timeout=None) as redis:
         run: Any = redis.eval

@@ -77,14 +77,14 @@ async def answer(replier: str, handle: Handler) -> None:
             delivery.ack()  # after the answer: else a crash would lose it
 
 
-async def probe(video: str) -> str:
+async def _probe(video: str) -> str:
     await asyncio.sleep(1.5 if video == "owl.mp4" else 0)
     return f"{video}: {len(video)} min"
 
 
 async def main() -> None:
     await declare()
-    replier = asyncio.create_task(answer("replier", probe))
+    replier = asyncio.create_task(answer("replier", _probe))
     async with asker() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
