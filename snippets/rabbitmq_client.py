@@ -8,7 +8,7 @@ tries for ever and in silence, and the message in hand fails all the same.
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from copy import copy
 from typing import Any
 
@@ -17,6 +17,7 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import (
     AbstractChannel,
     AbstractIncomingMessage,
+    AbstractMessage,
     AbstractQueue,
     AbstractQueueIterator,
 )
@@ -46,10 +47,17 @@ async def connect() -> AsyncIterator[AbstractChannel]:
         # That is when its queue is deleted, or (4.3) a message takes too
         # long. aio-pika alone would then wait for ever.
         underlay.on_consumer_cancel_callbacks.add(cancelled)
-        with suppress(ChannelInvalidStateError):  # it would not say why
+        try:
             yield channel
             if not channel.is_closed:
                 return
+        except ChannelInvalidStateError:
+            pass  # it would not say why
+        except asyncio.CancelledError:
+            # So aio-pika ends what waits when it gives a connection up.
+            task = asyncio.current_task()
+            if not channel.is_closed or (task and task.cancelling()):
+                raise
         # A consumer's loop ends with its channel, as if all were done.
         causes.append(underlay.closing)
         raise ConnectionError(f"RabbitMQ is lost: {causes[0]!r}")
@@ -83,9 +91,18 @@ async def publish(
     # Without a message_id among the properties, aio-pika makes one up.
     disk = DeliveryMode.PERSISTENT
     message = Message(body, delivery_mode=disk, **properties)
-    await channel.default_exchange.publish(
-        message, routing_key=queue, mandatory=True, timeout=SECONDS
-    )
+    await _confirm(channel, queue, message)
+
+
+async def _confirm(
+    channel: AbstractChannel, queue: str, message: AbstractMessage
+) -> None:
+    try:
+        await channel.default_exchange.publish(
+            message, routing_key=queue, mandatory=True, timeout=SECONDS
+        )
+    except TimeoutError:
+        raise TimeoutError(f"no confirm after {SECONDS} s") from None
 
 
 def _writable(value: Any) -> Any:
@@ -111,9 +128,7 @@ async def forward(
     again.delivery_mode = DeliveryMode.PERSISTENT
     again.expiration = expiration or None  # seconds
     again.user_id = None  # RabbitMQ refuses any other than our own
-    await channel.default_exchange.publish(
-        again, routing_key=queue, mandatory=True, timeout=SECONDS
-    )
+    await _confirm(channel, queue, again)
 
 
 @asynccontextmanager

@@ -185,7 +185,7 @@ def test_a_publisher_that_is_not_answered_gives_up(
             with pytest.raises(PublishError):
                 await client.publish(channel, "nowhere", b"cat.mp4")
             proxy.swallows = True
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError, match="no confirm"):
                 await client.publish(channel, QUEUE, b"cat.mp4")
 
     asyncio.run(proof())
@@ -241,5 +241,28 @@ def test_a_header_that_is_not_utf8_is_copied_byte_for_byte(client: Any, server: 
             [again] = await client.look(channel, QUEUE, 1)
             await again.ack()
         assert again.headers == {"blob": text}
+
+    asyncio.run(proof())
+
+
+def test_a_declaration_that_is_not_answered_raises(client: Any, server: Rabbitmq) -> None:
+    """The client ends it as if somebody had cancelled the caller: a task then ends unseen."""
+
+    async def declare() -> None:
+        async with client.connect() as channel:
+            connected.set()
+            await asyncio.wait_for(swallowing.wait(), PATIENCE)
+            await client.declare_queue(channel, QUEUE, {})
+
+    connected, swallowing = asyncio.Event(), asyncio.Event()
+
+    async def proof() -> None:
+        async with behind_a_proxy(client, server) as proxy:
+            declaring = asyncio.create_task(declare())
+            await asyncio.wait_for(connected.wait(), PATIENCE)
+            proxy.swallows = True
+            swallowing.set()
+            with pytest.raises(ConnectionError, match="RabbitMQ is lost"):
+                await asyncio.wait_for(declaring, PATIENCE)
 
     asyncio.run(proof())
