@@ -33,7 +33,7 @@ COUNTING = [
     rabbitmq=holds("await message.ack()", "pass"),
     kafka=holds("await consumer.commit(record)", "pass"),
     nats=holds("await message.ack_sync(SECONDS)", "pass"),
-    redis=holds("await acknowledge(redis, number)", "pass"),
+    redis=holds("await queue.settle(number)", "pass"),
     mqtt=holds("session.ack(message)", "pass"),
     postgresql=holds(
         'await db.execute("DELETE FROM task WHERE id = %s", [number])',
@@ -69,14 +69,15 @@ def test_each_task_is_done_once(stage: Stage) -> None:
     ),
     kafka=holds("await handle(", "await consumer.commit(record); await handle("),
     nats=holds(
-        "await handle(task, delivery)",
-        "await message.ack_sync(); await handle(task, delivery); held.remove(message); continue",
+        "await handle(text(message), delivery)",
+        "await message.ack_sync(); await handle(text(message), delivery);"
+        " held.remove(message); continue",
     ),
     redis=holds(
-        "start, held, _ = await redis.xautoclaim(\n"
-        "                QUEUE, GROUP, worker, LEASE, start, count\n"
-        "            )",
-        "held = []",
+        "self.start, held, _ = await self.redis.xautoclaim(\n"
+        "            self.stream, self.group, self.name, self.lease, self.start, count\n"
+        "        )",
+        "held: Any = []",
         says="Redis redelivers nothing by itself: the other worker claims the task.",
     ),
     mqtt=differs(
@@ -128,10 +129,8 @@ def test_a_killed_workers_task_goes_to_another(stage: Stage) -> None:
     ),
     nats=holds("await message.in_progress()", "pass", says="Because the worker renews its lease."),
     redis=holds(
-        "await redis.xclaim(\n"
-        "                    QUEUE, GROUP, worker, 0, [number], justid=True\n"
-        "                )",
-        "pass",
+        "if await self.delivery(number):",
+        "if False:",
         says="Because the worker renews its lease.",
     ),
     mqtt=holds('"$share/workers/transcode"', '"transcode"'),
@@ -249,9 +248,9 @@ def test_a_busy_worker_holds_no_more_than_its_prefetch(stage: Stage) -> None:
     kafka=holds('acks="all", enable_idempotence=True', "acks=0"),
     nats=holds("storage=StorageType.FILE,", "storage=StorageType.MEMORY,"),
     redis=holds(
-        "requests.waitaof(1, 0, timeout=4_000)\n"
-        "        *_, (fsynced, _) = await requests.execute()\n",
-        "await requests.execute()\n        fsynced = 1\n",
+        "requests.waitaof(1, 0, timeout=FSYNC)\n"
+        "    *_, (fsynced, _) = await requests.execute()\n",
+        "await requests.execute()\n    fsynced = 1\n",
         says="Only because the snippet waits for the append-only file; without one it confirms"
         " nothing.",
     ),

@@ -1,0 +1,157 @@
+"""Redis in asyncio: redis-py, with a clock on each wait and no blind retry.
+
+Whatever happens to a connection, its user gets an error that says why. The
+next command opens a new connection.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as LostError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as NoAnswerError
+
+URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+SECONDS = 15.0  # for an answer: longer than a server may stand still
+BLOCK = 1_000  # ms that the server waits for an entry; far less than SECONDS
+FSYNC = 10_000  # ms that it waits for its disk; less than SECONDS, too
+
+Entry = tuple[str, dict[str, str]]
+
+
+@asynccontextmanager
+async def connect(name: str | None = None) -> AsyncIterator[Redis]:
+    """Open what a service keeps."""
+    async with Redis.from_url(
+        URL,
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # any bytes, there and back
+        socket_timeout=SECONDS,
+        socket_connect_timeout=SECONDS,
+        health_check_interval=SECONDS,  # a PING before, if it was idle
+        # XADD again could add twice; XREADGROUP again would skip entries.
+        retry=None,
+        client_name=name,
+    ) as redis:
+        yield redis
+
+
+async def create_group(
+    redis: Redis, stream: str, group: str, start: str = "0"
+) -> None:
+    """Create a group, and its stream, unless it is there."""
+    try:
+        await redis.xgroup_create(stream, group, start, mkstream=True)
+    except ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):
+            raise
+
+
+async def add(
+    redis: Redis,
+    entries: Sequence[tuple[str, Mapping[Any, Any]]],
+    keep: int | None = None,
+) -> None:
+    """Add entries to their streams; raise unless they are on the disk."""
+    # No transaction: inside one, WAITAOF would not wait.
+    requests = redis.pipeline(transaction=False)
+    for stream, fields in entries:
+        requests.xadd(stream, dict(fields), maxlen=keep)
+    requests.waitaof(1, 0, timeout=FSYNC)
+    *_, (fsynced, _) = await requests.execute()
+    if not fsynced:
+        raise TimeoutError("the entries are not on the server's disk")
+
+
+@dataclass
+class Worker:
+    """One worker of a group: it takes entries, under a lease of `lease` ms."""
+
+    redis: Redis
+    stream: str
+    group: str
+    name: str
+    lease: int
+    start: str = "0-0"
+
+    async def take(self, count: int = 1, block: int = BLOCK) -> list[Entry]:
+        """Take what a dead worker has left, else what is new, else nothing."""
+        end_if_cancelled()
+        # Redis redelivers nothing by itself: a live worker must claim. It
+        # looks at a few entries only, so the next call goes on behind them.
+        self.start, held, _ = await self.redis.xautoclaim(
+            self.stream, self.group, self.name, self.lease, self.start, count
+        )
+        return held or await read(
+            self.redis, self.stream, self.group, self.name, ">", count, block
+        )
+
+    async def delivery(self, number: str) -> int:
+        """Count the deliveries; 0: the lease ended, another has the entry."""
+        mine = await self.redis.xpending_range(
+            self.stream, self.group, number, number, 1, self.name
+        )
+        return int(mine[0]["times_delivered"]) if mine else 0
+
+    async def settle(self, number: str) -> None:
+        both = self.redis.pipeline(transaction=True)
+        both.xack(self.stream, self.group, number)
+        both.xdel(self.stream, number)  # else the stream grows for ever
+        await both.execute()
+
+    @asynccontextmanager
+    async def renewed(self, held: list[Entry]) -> AsyncIterator[None]:
+        """Show that this worker lives, however long an entry takes."""
+        renewal = asyncio.create_task(self._renew(held))
+        try:
+            yield
+        finally:
+            renewal.cancel()
+
+    async def _renew(self, held: list[Entry]) -> None:
+        while True:
+            await asyncio.sleep(self.lease / 1000 / 4)
+            end_if_cancelled()
+            for number, _ in held[:]:
+                try:
+                    if await self.delivery(number):  # take from nobody else
+                        # JUSTID: the idle time begins anew, no delivery more.
+                        await self.redis.xclaim(
+                            self.stream,
+                            self.group,
+                            self.name,
+                            0,
+                            [number],
+                            justid=True,
+                        )
+                except (LostError, NoAnswerError):
+                    pass  # perhaps it is back soon
+
+
+async def read(
+    redis: Redis,
+    stream: str,
+    group: str,
+    name: str,
+    after: str = ">",
+    count: int = 1,
+    block: int = BLOCK,
+) -> list[Entry]:
+    """Read what is new (">"), or what this reader has not acknowledged."""
+    end_if_cancelled()
+    streams: Any = await redis.xreadgroup(
+        group, name, {stream: after}, count, block
+    )
+    return [entry for _, entries in streams for entry in entries]
+
+
+def end_if_cancelled() -> None:
+    # Python 3.11's wait_for, in which redis-py sends, may swallow it.
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
