@@ -1,0 +1,84 @@
+"""What a message names is no path and no subject: NATS's snippets take only what they made."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from tests.brokers import Server
+from tests.patterns.home import load
+from tests.snippets.running import SNIPPETS, download
+
+pytestmark = pytest.mark.broker("nats")
+
+
+@pytest.fixture
+def taken(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what loads a snippet of NATS that finds the server."""
+    monkeypatch.setenv("NATS_URL", server.address)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("nats_client", "on_nats"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield lambda topic: load(download(SNIPPETS / topic / "on_nats.py", tmp_path))
+    for name in ("nats_client", "on_nats"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["../secret", "secret", "/etc/passwd", "", "A" * 64])
+def test_store_takes_only_a_hash_as_a_name(name: str, taken: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of somebody else")
+    (folder := tmp_path / "store").mkdir()
+    (folder / "secret").write_text("not of a message")
+    store = taken("best_practices/claim_check").Store(folder)
+    assert store.get(store.put(b"subtitles")) == b"subtitles"
+    with pytest.raises(ValueError, match="no name of this store"):
+        store.get(name)
+
+
+async def asks_with(address: str, subject: str, question: bytes, headers: dict[str, str]) -> None:
+    """Ask with a subject of one's own as the return address, then as the client does."""
+    async with await nats.connect(address) as connection:
+        orders = await connection.subscribe("orders.delete")
+        while True:
+            try:
+                await connection.request(subject, question, 1, headers=headers)
+                break
+            except nats.errors.NoRespondersError:
+                await asyncio.sleep(0.1)
+        await connection.publish(subject, question, reply="orders.delete", headers=headers)
+        await connection.request(subject, question, 10, headers=headers)  # it came after it
+        with pytest.raises(TimeoutError):
+            await orders.next_msg(timeout=0.5)
+
+
+def test_pattern_answers_only_an_inbox(server: Server, taken: Any) -> None:
+    snippet = taken("patterns/request_reply")
+
+    async def echo(question: str) -> str:
+        return question
+
+    async def main() -> None:
+        replier = asyncio.create_task(snippet.answer("A", echo))
+        headers = {"deadline": "9999999999"}
+        await asks_with(server.address, snippet.QUESTIONS, b"cat.mp4", headers)
+        replier.cancel()
+        await asyncio.wait([replier])
+
+    asyncio.run(main())
+
+
+def test_use_case_answers_only_an_inbox(server: Server, taken: Any) -> None:
+    snippet = taken("use_cases/request_reply")
+
+    async def main() -> None:
+        async with snippet.connect("one") as connection:
+            await snippet.Entitlement("one").serve(connection)
+            headers = {snippet.DEADLINE: "9999999999"}
+            await asks_with(server.address, snippet.SUBJECT, b"ana cat.mp4", headers)
+
+    asyncio.run(main())
