@@ -9,7 +9,9 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import nats
 from nats.aio.client import Client
@@ -20,11 +22,19 @@ from nats.errors import (
     OutboundBufferLimitError,
 )
 from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    RetentionPolicy,
+    StorageType,
+)
 from nats.js.errors import ServiceUnavailableError
 
 URL = urlsplit(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))
 SECONDS = 15.0  # for an answer: longer than a server may stand still
 AWAY = 40.0  # seconds for which the client tries to connect again
+FORGET = 3600.0  # seconds until a reader without a name is deleted
 FIRST_ID = "first-id"
 LOST = (
     TimeoutError,
@@ -98,17 +108,137 @@ async def connect(
         yield connection.jetstream(timeout=SECONDS)
 
 
-async def consume(
-    jetstream: JetStreamContext, stream: str, consumer: str
-) -> AsyncIterator[Msg]:
-    """Fetch one message, and the next one when its reader has settled it."""
+async def declare_log(
+    jetstream: JetStreamContext,
+    name: str,
+    keep: float,
+    subjects: list[str] | None = None,
+    **more: Any,
+) -> None:
+    """Declare a stream of events, which keeps them for some time."""
+    await jetstream.add_stream(
+        name=name,
+        subjects=subjects or [name],
+        max_age=keep,  # seconds
+        storage=StorageType.FILE,  # fsynced every 2 minutes by default
+        **more,
+    )
+
+
+async def declare_queue(
+    jetstream: JetStreamContext,
+    name: str,
+    consumer: str,
+    ack_wait: float,
+    waiting: int = 1000,
+    **more: Any,
+) -> None:
+    """Declare a stream of tasks, and the consumer that its workers share."""
+    await jetstream.add_stream(
+        name=name,
+        subjects=[name],
+        retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
+        storage=StorageType.FILE,  # fsynced every 2 minutes by default
+        **more,
+    )
+    await jetstream.add_consumer(
+        name,
+        durable_name=consumer,  # the server keeps its place by this name
+        ack_wait=ack_wait,
+        # Of all workers together: more would wait. No max_deliver: at that
+        # limit NATS delivers no more, to nobody.
+        max_ack_pending=waiting,
+    )
+
+
+async def send(jetstream: JetStreamContext, to: str, body: str) -> None:
+    """Publish with an id of its own, and wait for the confirm."""
+    raw = body.encode(errors="surrogateescape")  # any bytes
+    await jetstream.publish(to, raw, headers={"Nats-Msg-Id": str(uuid4())})
+
+
+def text(message: Msg) -> str:
+    """Take any bytes: a bad message must not stop its worker."""
+    return message.data.decode(errors="surrogateescape")
+
+
+async def batches(
+    jetstream: JetStreamContext,
+    stream: str,
+    consumer: str,
+    prefetch: int = 1,
+    limit: int | None = None,
+) -> AsyncIterator[list[Msg]]:
+    """Fetch messages, and the next ones when their reader is done."""
     source = await jetstream.pull_subscribe_bind(consumer, stream)
-    while True:
+    async for held in fetch(source, prefetch, limit):
+        yield held
+
+
+async def fetch(
+    source: JetStreamContext.PullSubscription,
+    prefetch: int = 1,
+    limit: int | None = None,
+) -> AsyncIterator[list[Msg]]:
+    done = 0
+    while limit is None or done < limit:
+        batch = min(prefetch, limit - done) if limit else prefetch
         try:
-            [message] = await source.fetch(1, timeout=5)
+            held = await source.fetch(batch, timeout=5)
         except TimeoutError:
             continue  # there is nothing
+        done += len(held)
+        yield held
+
+
+async def consume(
+    jetstream: JetStreamContext,
+    stream: str,
+    consumer: str,
+    limit: int | None = None,
+) -> AsyncIterator[Msg]:
+    """Fetch one message, and the next one when its reader has settled it."""
+    async for [message] in batches(jetstream, stream, consumer, 1, limit):
         yield message
+
+
+async def look(jetstream: JetStreamContext, stream: str) -> AsyncIterator[Msg]:
+    """Look at all messages of a stream, which keeps them."""
+    messages = await jetstream.subscribe(stream, ordered_consumer=True)
+    for _ in range((await jetstream.stream_info(stream)).state.messages):
+        yield await messages.next_msg(timeout=5)
+    await messages.unsubscribe()
+
+
+@asynccontextmanager
+async def read_from(
+    stream: str, position: int
+) -> AsyncIterator[JetStreamContext.PullSubscription]:
+    """Read a stream from a sequence on: its reader keeps the position."""
+    # Raise when the connection is lost: the server goes on behind what was
+    # under way, and a message would be missing.
+    async with connect(reconnect=False) as jetstream:
+        await jetstream.add_stream(name=stream, subjects=[stream])
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=position,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=FORGET,
+        )
+        yield await jetstream.pull_subscribe(
+            stream, stream=stream, config=config
+        )
+
+
+async def present(
+    source: JetStreamContext.PullSubscription,
+) -> AsyncIterator[Msg]:
+    """Fetch what is there now; raise if it does not come."""
+    left = (await source.consumer_info()).num_pending or 0
+    while left:
+        for message in await source.fetch(min(left, 100), timeout=5):
+            yield message
+            left -= 1
 
 
 async def forward(

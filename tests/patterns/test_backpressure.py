@@ -188,8 +188,8 @@ def test_a_hanging_worker_holds_its_prefetch(stage: Stage) -> None:
     rabbitmq=differs("Only what waits counts: what workers hold comes on top."),
     kafka=holds("await handle(", "await consumer.commit(record); await handle("),
     nats=holds(
-        "await handle(task)",
-        "await held[0].ack_sync(); await handle(task)",
+        "await handle(text(held[0]))",
+        "await held[0].ack_sync(); await handle(text(held[0]))",
     ),
     redis=holds(
         "await handle(",

@@ -48,7 +48,7 @@ LAST = [viewed("cat", n=4), viewed("ant", n=5)]
     ),
     kafka=holds("seek_to_beginning(VIEWS)", "seek_to_end(VIEWS)"),
     nats=holds(
-        "deliver_policy=DeliverPolicy.BY_START_SEQUENCE,\n        opt_start_seq=position,",
+        "deliver_policy=DeliverPolicy.BY_START_SEQUENCE,\n            opt_start_seq=position,",
         "deliver_policy=DeliverPolicy.NEW,",
     ),
     redis=holds('{"event": body}', '{"event": body}, maxlen=1, approximate=False'),

@@ -144,8 +144,8 @@ def test_a_keys_tasks_are_handled_in_order(stage: Stage) -> None:
     ),
     kafka=holds("await handle(", "await consumer.commit(record); await handle("),
     nats=holds(
-        "await handle(task)",
-        "await message.ack_sync(); await handle(task); continue",
+        "await handle(text(message))",
+        "await message.ack_sync(); await handle(text(message)); continue",
     ),
     redis=holds(
         "await handle(",

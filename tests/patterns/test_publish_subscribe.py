@@ -19,7 +19,8 @@ OWN_CHANNEL = {
         "consume(subscriber, subscriber, VIDEOS)", 'consume("everybody", subscriber, VIDEOS)'
     ),
     "nats": holds(
-        "consume(jetstream, CHANNEL, subscriber)", 'consume(jetstream, CHANNEL, "thumbnailer")'
+        "consume(jetstream, CHANNEL, subscriber, limit)",
+        'consume(jetstream, CHANNEL, "thumbnailer", limit)',
     ),
     "redis": holds(
         "subscriber, subscriber, {CHANNEL: after}", '"thumbnailer", subscriber, {CHANNEL: after}'
@@ -58,9 +59,9 @@ def test_every_subscriber_gets_every_event(stage: Stage) -> None:
     ),
     kafka=holds("await consumer.commit(record)", "pass"),
     nats=holds(
-        "consume(jetstream, CHANNEL, subscriber)",
+        "consume(jetstream, CHANNEL, subscriber, limit)",
         "consume(jetstream, CHANNEL, (await jetstream.add_consumer("
-        "CHANNEL, deliver_policy=DeliverPolicy.NEW)).name or '')",
+        "CHANNEL, deliver_policy=DeliverPolicy.NEW)).name or '', limit)",
     ),
     redis=holds("await redis.xack(CHANNEL, subscriber, number)", "pass"),
     mqtt=holds("7 * 24 * 3600", "0"),
@@ -106,8 +107,8 @@ def test_a_failed_subscriber_holds_up_nobody(stage: Stage) -> None:
     ),
     kafka=holds("await handle(", "await consumer.commit(record); await handle("),
     nats=holds(
-        "await handle(event)",
-        "await message.ack_sync(); await handle(event); continue",
+        "await handle(text(message))",
+        "await message.ack_sync(); await handle(text(message)); continue",
     ),
     redis=holds(
         "await handle(",

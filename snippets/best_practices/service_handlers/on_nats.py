@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy
 
-from nats_client import connect, consume
+from nats_client import SECONDS, connect, consume, declare_queue, renewed, text
 
 QUEUE, WORKERS = "transcode", "workers"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
@@ -23,12 +22,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(jetstream: JetStreamContext) -> None:
-    await jetstream.add_stream(
-        name=QUEUE, subjects=[QUEUE], retention=RetentionPolicy.WORK_QUEUE
-    )
-    await jetstream.add_consumer(
-        QUEUE, durable_name=WORKERS, ack_wait=ACK_WAIT
-    )
+    await declare_queue(jetstream, QUEUE, WORKERS, ACK_WAIT)
 
 
 async def submit(jetstream: JetStreamContext, tasks: Sequence[str]) -> None:
@@ -42,20 +36,13 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     async def take_turns(jetstream: JetStreamContext) -> None:
         async for message in consume(jetstream, QUEUE, WORKERS):
             held.append(message)
-            await handle(message.data.decode(errors="surrogateescape"))
+            await handle(text(message))
             held.remove(message)
-            await message.ack_sync()  # of this task alone
+            await message.ack_sync(SECONDS)  # of this task alone
 
-    async def renew() -> None:
-        while True:  # tell the server what is in work, however long it takes
-            await asyncio.sleep(ACK_WAIT / 4)
-            for message in held[:]:
-                await message.in_progress()
-
-    async with connect() as jetstream:
+    async with connect() as jetstream, renewed(held, ACK_WAIT):
         try:
             async with asyncio.TaskGroup() as handlers:
-                handlers.create_task(renew())
                 for _ in range(at_once):
                     handlers.create_task(take_turns(jetstream))
         except ExceptionGroup as failed:  # the first of them is the cause

@@ -10,10 +10,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
+from nats.js.api import DiscardPolicy
 from nats.js.errors import APIError
 
-from nats_client import SECONDS, connect, renewed
+import nats_client
+from nats_client import SECONDS, batches, connect, renewed, text
 
 QUEUE, WORKERS = "transcode", "workers"
 LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
@@ -26,20 +27,14 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(jetstream: JetStreamContext) -> None:
-    await jetstream.add_stream(
-        name=QUEUE,
-        subjects=[QUEUE],
-        retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
-        storage=StorageType.FILE,
+    await nats_client.declare_queue(
+        jetstream,
+        QUEUE,
+        WORKERS,
+        ACK_WAIT,
         max_msgs=LIMIT,
         # The default drops the oldest task, confirmed or not.
         discard=DiscardPolicy.NEW,
-    )
-    await jetstream.add_consumer(
-        QUEUE,
-        durable_name=WORKERS,
-        ack_wait=ACK_WAIT,
-        max_ack_pending=1000,  # of all workers together: more would wait
     )
 
 
@@ -74,40 +69,28 @@ async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
     async with connect(worker) as jetstream:
-        queue = await jetstream.pull_subscribe_bind(WORKERS, QUEUE)
-        done = 0
-        while limit is None or done < limit:
-            batch = min(prefetch, limit - done) if limit else prefetch
-            try:
-                held = await queue.fetch(batch, timeout=5)
-            except TimeoutError:
-                continue  # there was nothing to do
+        async for held in batches(jetstream, QUEUE, WORKERS, prefetch, limit):
             async with renewed(held, ACK_WAIT):
                 while held:
-                    # Any bytes: a bad task must not stop the worker.
-                    task = held[0].data.decode(errors="surrogateescape")
-                    await handle(task)
+                    await handle(text(held[0]))
                     await held.pop(0).ack_sync(SECONDS)
-                    done += 1
 
 
 async def main() -> None:
     async with connect() as jetstream:
         await declare(jetstream)
         confirmed = await submit(jetstream, TASKS, patience=0.2)
-        print(
-            f"confirmed {confirmed} of {len(TASKS)} tasks: the queue is full"
-        )
-        done: list[str] = []
+        print("confirmed", confirmed, "of 8 tasks: the queue is full")
+        done = set()
 
         async def note(task: str) -> None:
-            done.append(task)
+            done.add(task)
 
         await work("A", note, limit=len(TASKS) - confirmed)
         more = await submit(jetstream, TASKS[confirmed:])
         print(f"worker A has made room: confirmed {more} more")
         await work("A", note, limit=confirmed)
-        print(f"done: {len(set(done))} of {len(TASKS)} tasks")
+        print(f"done: {len(done)} of {len(TASKS)} tasks")
 
 
 if __name__ == "__main__":

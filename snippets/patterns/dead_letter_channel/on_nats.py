@@ -7,13 +7,12 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from uuid import uuid4
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy
 
-from nats_client import SECONDS, connect, consume, forward
+import nats_client
+from nats_client import SECONDS, connect, consume, forward, text
 
 QUEUE, DEAD, WORKERS = "transcode", "transcode-dead", "workers"
 ACK_WAIT = 30  # seconds; longer than any task, or renew it (work queue)
@@ -24,23 +23,13 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(jetstream: JetStreamContext) -> None:
-    await jetstream.add_stream(
-        name=QUEUE,
-        subjects=[QUEUE],
-        retention=RetentionPolicy.WORK_QUEUE,
-    )
+    await nats_client.declare_queue(jetstream, QUEUE, WORKERS, ACK_WAIT)
     await jetstream.add_stream(name=DEAD, subjects=[DEAD])  # no limit
-    # No max_deliver: at that limit NATS delivers no more, to nobody.
-    await jetstream.add_consumer(
-        QUEUE, durable_name=WORKERS, ack_wait=ACK_WAIT
-    )
 
 
 async def submit(jetstream: JetStreamContext, messages: Sequence[str]) -> None:
     for body in messages:
-        raw = body.encode(errors="surrogateescape")  # any bytes
-        own = {"Nats-Msg-Id": str(uuid4())}
-        await jetstream.publish(QUEUE, raw, headers=own)
+        await nats_client.send(jetstream, QUEUE, body)
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
@@ -75,12 +64,9 @@ async def dead(
 ) -> list[tuple[str, str, int]]:
     """Look at the dead letters (body, reason, attempts), or send them back."""
     found = []
-    letters = await jetstream.subscribe(DEAD, ordered_consumer=True)
-    for _ in range((await jetstream.stream_info(DEAD)).state.messages):
-        letter = await letters.next_msg(timeout=5)
-        body = letter.data.decode(errors="surrogateescape")
+    async for letter in nats_client.look(jetstream, DEAD):
         why = letter.headers or {}
-        found.append((body, why["Reason"], int(why["Attempts"])))
+        found.append((text(letter), why["Reason"], int(why["Attempts"])))
         if redrive:
             await forward(jetstream, QUEUE, letter)
             number = letter.metadata.sequence.stream

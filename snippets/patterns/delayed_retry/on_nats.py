@@ -10,12 +10,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from random import Random
-from uuid import uuid4
 
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy
 
-from nats_client import SECONDS, connect, consume, forward
+import nats_client
+from nats_client import SECONDS, connect, consume, declare_queue, forward
 
 QUEUE, DEAD, WORKERS = "transcode", "transcode-dead", "workers"
 ACK_WAIT = 30  # seconds; longer than any task, or renew it (work queue)
@@ -34,25 +33,13 @@ def delay(attempt: int, random: Random) -> float:
 
 
 async def declare(jetstream: JetStreamContext) -> None:
-    await jetstream.add_stream(
-        name=QUEUE,
-        subjects=[QUEUE],
-        retention=RetentionPolicy.WORK_QUEUE,
-    )
+    await declare_queue(jetstream, QUEUE, WORKERS, ACK_WAIT, WAITING)
     await jetstream.add_stream(name=DEAD, subjects=[DEAD])  # no limit
-    await jetstream.add_consumer(
-        QUEUE,
-        durable_name=WORKERS,
-        ack_wait=ACK_WAIT,
-        max_ack_pending=WAITING,
-    )
 
 
 async def submit(jetstream: JetStreamContext, messages: Sequence[str]) -> None:
     for body in messages:
-        raw = body.encode(errors="surrogateescape")  # any bytes
-        own = {"Nats-Msg-Id": str(uuid4())}
-        await jetstream.publish(QUEUE, raw, headers=own)
+        await nats_client.send(jetstream, QUEUE, body)
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
@@ -83,11 +70,9 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
 async def dead(jetstream: JetStreamContext) -> list[tuple[str, int]]:
     """Look at the dead letters: each body, and how often it was tried."""
     found = []
-    letters = await jetstream.subscribe(DEAD, ordered_consumer=True)
-    for _ in range((await jetstream.stream_info(DEAD)).state.messages):
-        letter = await letters.next_msg(timeout=5)
-        body = letter.data.decode(errors="surrogateescape")
-        found.append((body, int((letter.headers or {})["Attempt"])))
+    async for letter in nats_client.look(jetstream, DEAD):
+        attempt = (letter.headers or {})["Attempt"]
+        found.append((nats_client.text(letter), int(attempt)))
     return found
 
 
@@ -105,10 +90,9 @@ async def main() -> None:
 
         await submit(jetstream, MESSAGES)
         await work("A", transcode, limit=3)
-        for (low, _), (last, this) in zip(
-            DELAYS, pairwise(times), strict=True
-        ):
-            print(f"waited {low} s or more: {this - last >= low}")
+        waits = [this - last for last, this in pairwise(times)]
+        for (low, _), wait in zip(DELAYS, waits, strict=True):
+            print(f"waited {low} s or more: {wait >= low}")
         print("dead:", *await dead(jetstream))
 
 

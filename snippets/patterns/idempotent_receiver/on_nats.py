@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
 from nats.js import JetStreamContext
-from nats.js.api import StorageType
 
 import inbox
 from inbox import refused, views
-from nats_client import SECONDS, connect, consume
+from nats_client import SECONDS, connect, consume, declare_log
 
 CHANNEL, RECEIVERS = "views", "counter"
 KEEP = 7 * 24 * 3600.0  # seconds; a receiver that is away longer loses views
@@ -28,12 +27,7 @@ Handler = Callable[[str], Awaitable[None]]
 async def declare(jetstream: JetStreamContext) -> None:
     async with inbox.connect() as db:
         await inbox.create_tables(db)
-    await jetstream.add_stream(
-        name=CHANNEL,
-        subjects=[CHANNEL],
-        max_age=KEEP,
-        storage=StorageType.FILE,  # fsynced every 2 minutes by default
-    )
+    await declare_log(jetstream, CHANNEL, KEEP)
     await jetstream.add_consumer(
         CHANNEL, durable_name=RECEIVERS, ack_wait=ACK_WAIT
     )
@@ -51,20 +45,13 @@ async def publish(
 async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
-    async with (
-        connect(receiver) as jetstream,
-        inbox.connect() as db,
-    ):
-        done = 0
-        async for message in consume(jetstream, CHANNEL, RECEIVERS):
+    async with connect(receiver) as jetstream, inbox.connect() as db:
+        async for message in consume(jetstream, CHANNEL, RECEIVERS, limit):
             message_id = (message.headers or {}).get(ID, "")
             what = await inbox.count_once(db, message_id, message.data)
             await handle(what)
             # After the commit: a crash in between repeats, rather than loses.
             await message.ack_sync(SECONDS)
-            done += 1
-            if done == limit:
-                return
 
 
 async def main() -> None:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy, StorageType
 
-from nats_client import SECONDS, connect, consume, renewed
+import nats_client
+from nats_client import SECONDS, connect, consume, renewed, text
 
 QUEUE, WORKERS = "push", "workers"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
@@ -21,17 +21,11 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(jetstream: JetStreamContext) -> None:
-    await jetstream.add_stream(
-        name=QUEUE,
-        subjects=[QUEUE],
-        retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE,
-        # Of each message alike, and a bound to what is kept. A time for
-        # each message by itself came with the server 2.11.
-        max_age=24 * 3600,
-    )
-    await jetstream.add_consumer(
-        QUEUE, durable_name=WORKERS, ack_wait=ACK_WAIT
+    # Of each message alike, and a bound to what is kept. A time for each
+    # message by itself came with the server 2.11.
+    day = 24 * 3600
+    await nats_client.declare_queue(
+        jetstream, QUEUE, WORKERS, ACK_WAIT, max_age=day
     )
 
 
@@ -57,9 +51,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         async for message in consume(jetstream, QUEUE, WORKERS):
             async with renewed([message], ACK_WAIT):
                 if not too_late(message):
-                    # Any bytes: a bad task must not stop the worker.
-                    task = message.data.decode(errors="surrogateescape")
-                    await handle(task)
+                    await handle(text(message))
                     done += 1
                 await message.ack_sync(SECONDS)
             if done == limit:

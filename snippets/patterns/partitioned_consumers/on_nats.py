@@ -9,15 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
 from nats.js import JetStreamContext
-from nats.js.api import (
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-    SubjectTransform,
-)
+from nats.js.api import RetentionPolicy, StreamConfig, SubjectTransform
 from nats.js.errors import NotFoundError
 
-from nats_client import SECONDS, connect, consume, renewed
+from nats_client import SECONDS, connect, consume, renewed, text
 
 CHANNEL = "videos"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
@@ -29,15 +24,12 @@ Handler = Callable[[str], Awaitable[None]]
 
 async def declare(jetstream: JetStreamContext, partitions: int = 2) -> None:
     # The server hashes the key, the first token that * stands for.
-    bucket = f"{{{{partition({partitions},1)}}}}"
+    to = f"{CHANNEL}.{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}"
     stream = StreamConfig(
         name=CHANNEL,
         subjects=[f"{CHANNEL}.*"],
-        subject_transform=SubjectTransform(
-            f"{CHANNEL}.*", f"{CHANNEL}.{bucket}.{{{{wildcard(1)}}}}"
-        ),
+        subject_transform=SubjectTransform(f"{CHANNEL}.*", to),
         retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
-        storage=StorageType.FILE,  # fsynced every 2 minutes by default
     )
     try:
         await jetstream.update_stream(stream)
@@ -67,9 +59,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         async def serve(partition: str) -> None:
             async for message in consume(jetstream, CHANNEL, partition):
                 async with renewed([message], ACK_WAIT):
-                    # Any bytes: a bad task must not stop the worker.
-                    task = message.data.decode(errors="surrogateescape")
-                    await handle(task)
+                    await handle(text(message))
                     await message.ack_sync(SECONDS)
                 if next(done) == limit:
                     return

@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from nats.js import JetStreamContext
-from nats.js.api import DeliverPolicy, StorageType
+from nats.js.api import DeliverPolicy
 
-from nats_client import SECONDS, connect, consume
+from nats_client import SECONDS, connect, consume, declare_log, text
 
 CHANNEL = "videos"
 KEEP = 7 * 24 * 3600.0  # seconds; who is away for longer loses events
@@ -20,12 +20,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(jetstream: JetStreamContext) -> None:
-    await jetstream.add_stream(
-        name=CHANNEL,
-        subjects=[CHANNEL],
-        max_age=KEEP,
-        storage=StorageType.FILE,  # fsynced every 2 minutes by default
-    )
+    await declare_log(jetstream, CHANNEL, KEEP)
 
 
 async def subscribe(jetstream: JetStreamContext, subscriber: str) -> None:
@@ -48,15 +43,9 @@ async def receive(
     subscriber: str, handle: Handler, limit: int | None = None
 ) -> None:
     async with connect(subscriber) as jetstream:
-        done = 0
-        async for message in consume(jetstream, CHANNEL, subscriber):
-            # Any bytes: a bad event must not stop the receiver.
-            event = message.data.decode(errors="surrogateescape")
-            await handle(event)
+        async for message in consume(jetstream, CHANNEL, subscriber, limit):
+            await handle(text(message))
             await message.ack_sync(SECONDS)
-            done += 1
-            if done == limit:
-                return
 
 
 async def main() -> None:

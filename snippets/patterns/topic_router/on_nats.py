@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType
+from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
-from nats_client import SECONDS, connect, consume
+from nats_client import SECONDS, connect, consume, declare_log, text
 
 STREAM = "videos"
 SUBJECTS = ["video", "video.>"]  # ">" stands for one word or more
@@ -21,19 +21,10 @@ ACK_WAIT = 2.0  # seconds until an unacknowledged event comes again; usual: 30
 Handler = Callable[[str, str], Awaitable[None]]
 
 
-async def _declare(jetstream: JetStreamContext) -> None:
-    await jetstream.add_stream(
-        name=STREAM,
-        subjects=SUBJECTS,
-        max_age=KEEP,
-        storage=StorageType.FILE,  # fsynced every 2 minutes by default
-    )
-
-
 async def subscribe(
     jetstream: JetStreamContext, receiver: str, patterns: Sequence[str]
 ) -> None:
-    await _declare(jetstream)
+    await declare_log(jetstream, STREAM, KEEP, SUBJECTS)
     try:
         config = (await jetstream.consumer_info(STREAM, receiver)).config
     except NotFoundError:
@@ -51,7 +42,7 @@ async def publish(
     jetstream: JetStreamContext, events: Sequence[tuple[str, str]]
 ) -> list[str] | None:
     """Return None: the stream takes every event, whoever wants it."""
-    await _declare(jetstream)
+    await declare_log(jetstream, STREAM, KEEP, SUBJECTS)
     for key, body in events:  # connection.publish() would not wait
         await jetstream.publish(key, body.encode())
     return None
@@ -61,14 +52,9 @@ async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
     async with connect(receiver) as jetstream:
-        done = 0
-        async for message in consume(jetstream, STREAM, receiver):
-            event = message.data.decode(errors="surrogateescape")
-            await handle(message.subject, event)
+        async for message in consume(jetstream, STREAM, receiver, limit):
+            await handle(message.subject, text(message))
             await message.ack_sync(SECONDS)
-            done += 1
-            if done == limit:
-                return
 
 
 async def main() -> None:

@@ -8,11 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from nats.js import JetStreamContext
-from nats.js.api import StorageType
 from psycopg.errors import UniqueViolation
 
 import outbox
-from nats_client import SECONDS, connect, consume
+from nats_client import SECONDS, connect, consume, declare_log, text
 from outbox import upload
 
 CHANNEL, RECEIVER = "videos", "thumbnailer"
@@ -25,13 +24,7 @@ Handler = Callable[[str, str], Awaitable[None]]
 async def declare(jetstream: JetStreamContext) -> None:
     async with outbox.connect() as db:
         await outbox.create_tables(db)
-    await jetstream.add_stream(
-        name=CHANNEL,
-        subjects=[CHANNEL],
-        max_age=KEEP,
-        duplicate_window=REMEMBER,
-        storage=StorageType.FILE,  # fsynced every 2 minutes by default
-    )
+    await declare_log(jetstream, CHANNEL, KEEP, duplicate_window=REMEMBER)
     await jetstream.add_consumer(
         CHANNEL,
         durable_name=RECEIVER,
@@ -58,16 +51,10 @@ async def relay(jetstream: JetStreamContext, limit: int | None = None) -> None:
 
 async def receive(handle: Handler, limit: int | None = None) -> None:
     async with connect(RECEIVER) as jetstream:
-        done = 0
-        async for message in consume(jetstream, CHANNEL, RECEIVER):
+        async for message in consume(jetstream, CHANNEL, RECEIVER, limit):
             message_id = (message.headers or {}).get("Nats-Msg-Id", "")
-            # Any bytes: a bad event must not stop the receiver.
-            event = message.data.decode(errors="surrogateescape")
-            await handle(event, message_id)
+            await handle(text(message), message_id)
             await message.ack_sync(SECONDS)
-            done += 1
-            if done == limit:
-                return
 
 
 async def main() -> None:

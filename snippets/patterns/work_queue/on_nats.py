@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType
 
-from nats_client import SECONDS, connect, renewed
+from nats_client import SECONDS, batches, connect, renewed, text
 
 QUEUE, WORKERS = "transcode", "workers"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
@@ -44,23 +44,13 @@ async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
     async with connect(worker) as jetstream:
-        queue = await jetstream.pull_subscribe_bind(WORKERS, QUEUE)
-        done = 0
-        while limit is None or done < limit:
-            batch = min(prefetch, limit - done) if limit else prefetch
-            try:
-                held = await queue.fetch(batch, timeout=5)
-            except TimeoutError:
-                continue  # there was nothing to do
+        async for held in batches(jetstream, QUEUE, WORKERS, prefetch, limit):
             async with renewed(held, ACK_WAIT):
                 while held:
                     message = held[0]
                     delivery = message.metadata.num_delivered
-                    # Any bytes: a bad task must not stop the worker.
-                    task = message.data.decode(errors="surrogateescape")
-                    await handle(task, delivery)
+                    await handle(text(message), delivery)
                     await message.ack_sync(SECONDS)
-                    done += 1
                     held.remove(message)
 
 
