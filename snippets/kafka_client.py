@@ -37,6 +37,7 @@ LONGEST_TASK = 300_000  # ms; a slower worker is thought stuck and replaced
 SERVERS: Any = {
     "bootstrap_servers": os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
     "request_timeout_ms": ANSWER,
+    "metadata_max_age_ms": 10_000,  # a topic made again is seen by then
 }
 closing: set[asyncio.Future[None]] = set()
 
