@@ -70,7 +70,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if marker := item.get_closest_marker("broker"):
             item.user_properties.append(("broker", named(marker.args[0]).key))
-    items.sort(key=lambda item: (_needs_browser(item.nodeid), _page(item)))
+    # What mostly waits comes first.
+    items.sort(
+        key=lambda item: (
+            not item.nodeid.startswith("tests/survival/"),
+            _needs_browser(item.nodeid),
+            _page(item),
+        )
+    )
 
 
 def _needs_browser(nodeid: str) -> bool:
@@ -94,6 +101,8 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         if any(broker.variable in os.environ for broker in BROKERS if broker.variable):
             return "everything"
+        if nodeid.startswith("tests/survival/"):  # one broker's servers serve all its faults
+            return "survival " + nodeid.partition("[")[2].partition("-")[0]
         return "pages" if _needs_browser(nodeid) else nodeid
 
 

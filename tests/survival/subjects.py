@@ -146,7 +146,7 @@ def _of(snippet: Path) -> Iterator[Subject]:
     for each, function in own.items():
         if each == "asker":
             yield Subject(snippet, "asker", "requestor")
-        elif each == "relay" and not isinstance(function.body[-1], ast.Expr):
+        elif each == "relay" and sender and not isinstance(function.body[-1], ast.Expr):
             yield Subject(snippet, "relay", "relay")
         elif "handle" in parameters(function):
             if "asker" in its:
