@@ -45,10 +45,10 @@ async def work(handle: Handler) -> None:
             except TimeoutError:
                 continue  # there was nothing to do
             async with renewed([message], ACK_WAIT):
-                await finish(message, handle, stop)
+                await _finish(message, handle, stop)
 
 
-async def finish(message: Msg, handle: Handler, stop: asyncio.Event) -> None:
+async def _finish(message: Msg, handle: Handler, stop: asyncio.Event) -> None:
     body = message.data.decode(errors="surrogateescape")
     delivery = message.metadata.num_delivered
     task = asyncio.ensure_future(handle(body, delivery))
