@@ -57,7 +57,7 @@ test: node_modules/ready check servers
 	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 record: servers
-	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs
+	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs tests/survival
 
 benchmark: servers
 	$(BIN)/python -m tests.benchmarks $(ONLY)
