@@ -7,11 +7,14 @@ next command opens a new connection.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.asyncio.lock import Lock
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as NoAnswerError
@@ -21,11 +24,13 @@ SECONDS = 15.0  # for an answer: longer than a server may stand still
 BLOCK = 1_000  # ms that the server waits for an entry; far less than SECONDS
 FSYNC = 10_000  # ms that it waits for its disk; less than SECONDS, too
 
+LOST = LostError, NoAnswerError  # a connection, or an answer on it
+
 Entry = tuple[str, dict[str, str]]
 
 
 @asynccontextmanager
-async def connect(name: str | None = None) -> AsyncIterator[Redis]:
+async def connect() -> AsyncIterator[Redis]:
     """Open what a service keeps."""
     async with Redis.from_url(
         URL,
@@ -33,10 +38,8 @@ async def connect(name: str | None = None) -> AsyncIterator[Redis]:
         encoding_errors="surrogateescape",  # any bytes, there and back
         socket_timeout=SECONDS,
         socket_connect_timeout=SECONDS,
-        health_check_interval=SECONDS,  # a PING before, if it was idle
         # XADD again could add twice; XREADGROUP again would skip entries.
         retry=None,
-        client_name=name,
     ) as redis:
         yield redis
 
@@ -91,6 +94,15 @@ class Worker:
             self.redis, self.stream, self.group, self.name, ">", count, block
         )
 
+    async def hand_back(self, number: str) -> None:
+        """Let the next call of take() have it, as if the lease were over."""
+        await self._claim(number, idle=self.lease)
+
+    async def _claim(self, number: str, idle: int) -> None:
+        place = self.stream, self.group, self.name
+        # JUSTID: it counts no delivery.
+        await self.redis.xclaim(*place, 0, [number], idle, justid=True)
+
     async def delivery(self, number: str) -> int:
         """Count the deliveries; 0: the lease ended, another has the entry."""
         mine = await self.redis.xpending_range(
@@ -98,11 +110,16 @@ class Worker:
         )
         return int(mine[0]["times_delivered"]) if mine else 0
 
+    def settling(self, number: str) -> Pipeline:
+        """Begin a transaction that takes the entry away, and maybe more."""
+        requests = self.redis.pipeline(transaction=True)
+        requests.xack(self.stream, self.group, number)
+        requests.xdel(self.stream, number)  # else the stream grows for ever
+        return requests
+
     async def settle(self, number: str) -> None:
-        both = self.redis.pipeline(transaction=True)
-        both.xack(self.stream, self.group, number)
-        both.xdel(self.stream, number)  # else the stream grows for ever
-        await both.execute()
+        """Acknowledge and delete, or neither."""
+        await self.settling(number).execute()
 
     @asynccontextmanager
     async def renewed(self, held: list[Entry]) -> AsyncIterator[None]:
@@ -118,19 +135,9 @@ class Worker:
             await asyncio.sleep(self.lease / 1000 / 4)
             end_if_cancelled()
             for number, _ in held[:]:
-                try:
+                with suppress(*LOST):  # perhaps it is back soon
                     if await self.delivery(number):  # take from nobody else
-                        # JUSTID: the idle time begins anew, no delivery more.
-                        await self.redis.xclaim(
-                            self.stream,
-                            self.group,
-                            self.name,
-                            0,
-                            [number],
-                            justid=True,
-                        )
-                except (LostError, NoAnswerError):
-                    pass  # perhaps it is back soon
+                        await self._claim(number, idle=0)
 
 
 async def read(
@@ -148,6 +155,71 @@ async def read(
         group, name, {stream: after}, count, block
     )
     return [entry for _, entries in streams for entry in entries]
+
+
+async def subscribed(
+    redis: Redis, stream: str, group: str, limit: int | None = None
+) -> AsyncIterator[Entry]:
+    """Yield each entry to the one reader of the group, who acknowledges it.
+
+    First come those that it got and never acknowledged, then the new ones.
+    """
+    after, done = "0", 0
+    while limit is None or done < limit:
+        entries = await read(redis, stream, group, group, after)
+        for number, fields in entries:
+            if fields:
+                yield number, fields
+                done += 1
+            else:  # it is older than what the stream keeps
+                await redis.xack(stream, group, number)
+        if not entries:
+            after = ">"
+
+
+@asynccontextmanager
+async def locked(
+    redis: Redis, name: str, owner: str, seconds: float
+) -> AsyncIterator[bool]:
+    """Hold a lock and renew it, if nobody else has it; yield whether."""
+    lock = redis.lock(name, timeout=seconds)
+    token = f"{owner} {uuid4()}"
+    if not await lock.acquire(blocking=False, token=token):
+        yield False
+        return
+    renewal = asyncio.create_task(_renew_lock(lock, seconds))
+    try:
+        yield True
+    finally:
+        renewal.cancel()
+        await lock.release()  # raises if the lease has ended
+
+
+async def _renew_lock(lock: Lock, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds / 4)
+        end_if_cancelled()
+        with suppress(*LOST):  # perhaps it is back soon
+            await lock.reacquire()
+
+
+async def look_behind(
+    redis: Redis,
+    stream: str,
+    after: str = "0",
+    count: int = 1,
+    block: int | None = BLOCK,
+) -> list[Entry]:
+    """Read the first entries behind another one, without a group."""
+    end_if_cancelled()
+    streams: Any = await redis.xread({stream: after}, count, block)
+    return [entry for _, entries in streams for entry in entries]
+
+
+async def look(redis: Redis, stream: str) -> list[Entry]:
+    """Return all that is in a stream, and leave it there."""
+    found: Any = await redis.xrange(stream)
+    return list(found)
 
 
 def end_if_cancelled() -> None:

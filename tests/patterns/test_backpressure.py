@@ -193,7 +193,7 @@ def test_a_hanging_worker_holds_its_prefetch(stage: Stage) -> None:
     ),
     redis=holds(
         "await handle(",
-        "await acknowledge(redis, number); await handle(",
+        "await queue.settle(number); await handle(",
     ),
     mqtt=holds(
         "await handle(",

@@ -275,6 +275,21 @@ def test_a_malformed_message_is_kept_aside(stage: Stage) -> None:
     assert come_to(stage, 1)
 
 
+@pytest.mark.broker("redis")
+def test_what_a_receiver_held_that_never_comes_back_is_counted_by_another(
+    server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
+    topic = "patterns/idempotent_receiver"
+    with Stage.of(topic, "redis", server, tmp_path, addresses=addresses) as stage:
+        steps = steps_of(stage)
+        stage.call("declare")
+        stage.call("publish", events=[[ID, CAT]])
+        steps.kill_at("before", "receive", receiver="pod-1")
+        other = stage.spawn("receive", receiver="pod-2")
+        assert stage.happens(lambda: other.done == [COUNTED], other)
+        assert come_to(stage, 1)
+
+
 @pytest.mark.broker("postgresql")
 def test_a_queue_in_the_same_database_repeats_no_effect_without_an_inbox(
     server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path

@@ -94,8 +94,8 @@ def _begun(workers: list[Actor], tasks: list[str]) -> bool:
     kafka=holds("key=key.encode()", "partition=len(task) % 2"),
     nats=holds("max_ack_pending=1,", "max_ack_pending=100,"),
     redis=holds(
-        'redis.lock(f"{stream}:lock"',
-        'redis.lock(f"{stream}:{worker}"',
+        'locked(redis, f"{stream}:lock"',
+        'locked(redis, f"{stream}:{worker}"',
         with_help="streams by hash, and a lock for each",
     ),
     mqtt=holds(
@@ -189,7 +189,7 @@ def test_another_worker_takes_over(stage: Stage) -> None:
     rabbitmq=holds('"x-single-active-consumer": True', '"x-single-active-consumer": False'),
     kafka=holds("CHANNEL, partitions=partitions)", "CHANNEL, partitions=partitions + 1)"),
     nats=holds("max_ack_pending=1,", "max_ack_pending=100,"),
-    redis=holds('redis.lock(f"{stream}:lock"', 'redis.lock(f"{stream}:{worker}"'),
+    redis=holds('locked(redis, f"{stream}:lock"', 'locked(redis, f"{stream}:{worker}"'),
     mqtt=holds(
         "await handle(task)",
         "asyncio.ensure_future(handle(task))",

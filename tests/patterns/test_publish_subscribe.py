@@ -22,9 +22,7 @@ OWN_CHANNEL = {
         "consume(jetstream, CHANNEL, subscriber, limit)",
         'consume(jetstream, CHANNEL, "thumbnailer", limit)',
     ),
-    "redis": holds(
-        "subscriber, subscriber, {CHANNEL: after}", '"thumbnailer", subscriber, {CHANNEL: after}'
-    ),
+    "redis": holds("CHANNEL, subscriber, limit)", 'CHANNEL, "thumbnailer", limit)'),
     "mqtt": holds(
         "self.client.subscribe(topic, options",
         'self.client.subscribe(f"$share/all/{topic}", options',

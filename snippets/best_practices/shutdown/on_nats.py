@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy
 
+import nats_client
 from nats_client import SECONDS, connect, renewed
 
 QUEUE, WORKERS = "transcode", "workers"
@@ -22,13 +22,12 @@ GRACE = 25.0  # seconds; Kubernetes sends SIGKILL after 30
 Handler = Callable[[str, int | None], Awaitable[None]]
 
 
+async def declare(jetstream: JetStreamContext) -> None:
+    await nats_client.declare_queue(jetstream, QUEUE, WORKERS, ACK_WAIT)
+
+
 async def submit(jetstream: JetStreamContext, tasks: Sequence[str]) -> None:
-    await jetstream.add_stream(
-        name=QUEUE, subjects=[QUEUE], retention=RetentionPolicy.WORK_QUEUE
-    )
-    await jetstream.add_consumer(
-        QUEUE, durable_name=WORKERS, ack_wait=ACK_WAIT
-    )
+    await declare(jetstream)
     for task in tasks:
         await jetstream.publish(QUEUE, task.encode())
 
@@ -45,10 +44,10 @@ async def work(handle: Handler) -> None:
             except TimeoutError:
                 continue  # there was nothing to do
             async with renewed([message], ACK_WAIT):
-                await finish(message, handle, stop)
+                await _finish(message, handle, stop)
 
 
-async def finish(message: Msg, handle: Handler, stop: asyncio.Event) -> None:
+async def _finish(message: Msg, handle: Handler, stop: asyncio.Event) -> None:
     body = message.data.decode(errors="surrogateescape")
     delivery = message.metadata.num_delivered
     task = asyncio.ensure_future(handle(body, delivery))

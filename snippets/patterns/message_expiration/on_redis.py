@@ -5,110 +5,63 @@
 """Message expiration on Redis Streams: the worker skips what is too late."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import Worker, add, connect, create_group
+
 QUEUE, GROUP = "push", "workers"
 LEASE = 2_000  # ms until a silent worker's task may be claimed; usual: 30_000
 
 Handler = Callable[[str], Awaitable[None]]
 
 
-async def declare() -> None:
-    async with Redis.from_url(URL) as redis:
-        try:
-            await redis.xgroup_create(QUEUE, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # it is there already
-                raise
+async def declare(redis: Redis) -> None:
+    await create_group(redis, QUEUE, GROUP)
 
 
-async def submit(tasks: Sequence[str], seconds: float) -> None:
-    # No retries: a request that timed out may have added the tasks already.
-    async with Redis.from_url(URL, retry=None) as redis:
-        # A key can expire, an entry of a stream cannot. No transaction:
-        # inside one, WAITAOF would not wait.
-        requests = redis.pipeline(transaction=False)
-        for task in tasks:
-            requests.xadd(QUEUE, {"task": task, "ttl": seconds})
-        requests.waitaof(1, 0, timeout=4_000)
-        *_, (fsynced, _) = await requests.execute()
-        if not fsynced:
-            raise TimeoutError("the tasks are not on the server's disk")
+async def submit(redis: Redis, tasks: Sequence[str], seconds: float) -> None:
+    # A key can expire, an entry of a stream cannot.
+    messages = [{"task": task, "ttl": seconds} for task in tasks]
+    await add(redis, [(QUEUE, fields) for fields in messages])
 
 
-async def too_late(redis: Redis, number: str, fields: Any) -> bool:
+async def too_late(redis: Redis, number: str, fields: dict[str, str]) -> bool:
     # Both by the server's clock: an entry's id begins with its time in ms.
     seconds, microseconds = await redis.time()
     age = seconds + microseconds / 1e6 - int(number.split("-")[0]) / 1000
     try:
-        return bool(age > float(fields["ttl"]))
+        return age > float(fields["ttl"])
     except (KeyError, ValueError):
         return False  # no time, or none that we can read: rather deliver it
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    # No time limit on answers: in Python 3.11 it can swallow a cancellation.
-    async with Redis.from_url(
-        URL,
-        decode_responses=True,
-        encoding_errors="surrogateescape",  # any bytes
-        socket_timeout=None,
-    ) as redis:
-        start, done = "0-0", 0
-        while done != limit:
-            start, held, _ = await redis.xautoclaim(
-                QUEUE, GROUP, worker, LEASE, start, 1
-            )
-            held = held or await take_new(redis, worker)
-            for number, fields in held:
-                renewal = asyncio.create_task(renew(redis, worker, number))
-                try:
+    done = 0
+    async with connect() as redis:
+        queue = Worker(redis, QUEUE, GROUP, worker, LEASE)
+        while limit is None or done < limit:
+            held = await queue.take()
+            async with queue.renewed(held):
+                for number, fields in held:
                     if not await too_late(redis, number, fields):
                         await handle(fields.get("task", str(fields)))
                         done += 1
-                    await acknowledge(redis, number)
-                finally:
-                    renewal.cancel()
-
-
-async def acknowledge(redis: Redis, number: str) -> None:
-    both = redis.pipeline(transaction=True)
-    both.xack(QUEUE, GROUP, number)
-    both.xdel(QUEUE, number)  # without it the stream grows for ever
-    await both.execute()
-
-
-async def take_new(redis: Redis, worker: str) -> list[Any]:
-    streams: Any = await redis.xreadgroup(
-        GROUP, worker, {QUEUE: ">"}, 1, block=1_000
-    )
-    return [entry for _, entries in streams for entry in entries]
-
-
-async def renew(redis: Redis, worker: str, number: str) -> None:
-    """Show that this worker lives, however long a task takes."""
-    while True:
-        await asyncio.sleep(LEASE / 1000 / 4)
-        # This resets the idle time; JUSTID does not count a delivery.
-        await redis.xclaim(QUEUE, GROUP, worker, 0, [number], justid=True)
+                    await queue.settle(number)
 
 
 async def main() -> None:
     async def push(task: str) -> None:
         print(task)
 
-    await declare()
-    await submit(["push: cat.mp4 is live"], seconds=60)
-    await submit(["push: dog.mp4 starts now"], seconds=1)
-    print("no worker for two seconds")
-    await asyncio.sleep(2)
-    await submit(["push: owl.mp4 is live"], seconds=60)
+    async with connect() as redis:
+        await declare(redis)
+        await submit(redis, ["push: cat.mp4 is live"], seconds=60)
+        await submit(redis, ["push: dog.mp4 starts now"], seconds=1)
+        print("no worker for two seconds")
+        await asyncio.sleep(2)
+        await submit(redis, ["push: owl.mp4 is live"], seconds=60)
     await work("A", push, limit=2)
 
 

@@ -29,7 +29,7 @@ async def submit(redis: Redis, tasks: Sequence[str]) -> None:
 async def work(
     worker: str, handle: Handler, prefetch: int = 1, limit: int | None = None
 ) -> None:
-    async with connect(worker) as redis:
+    async with connect() as redis:
         queue = Worker(redis, QUEUE, GROUP, worker, LEASE)
         done = 0
         while limit is None or done < limit:
