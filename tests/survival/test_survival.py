@@ -30,7 +30,7 @@ NOTHING, UNREADY = "its exception says nothing", "did nothing before the fault"
 KEYS = [broker.key for broker in BROKERS if broker.variable]
 #: Each run of the tests tries these: a minute of waiting a broker. `make survival` tries them all.
 QUICK = {"cut", "silence"}
-EACH_RUN = {"kafka", "mqtt", "postgresql"}
+EACH_RUN = {"kafka", "mqtt"}
 TRIALS = [
     pytest.param(key, fault, marks=pytest.mark.broker(key), id=f"{key}-{fault.name}")
     for key in KEYS
