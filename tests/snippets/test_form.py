@@ -44,10 +44,6 @@ LONGER = {
     "patterns/partitioned_consumers/on_rabbitmq.py": 107,
     "patterns/request_reply/on_rabbitmq.py": 105,
     "patterns/dead_letter_channel/on_rabbitmq.py": 101,
-    # These still open a connection for each call, and have clocks of their own.
-    "patterns/dead_letter_channel/on_redis.py": 128,
-    "patterns/delayed_retry/on_redis.py": 142,
-    "patterns/request_reply/on_redis.py": 140,
 }
 TOPICS = sorted(path for path in (SNIPPETS / "patterns").iterdir() if path.is_dir())
 
