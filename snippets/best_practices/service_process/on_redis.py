@@ -44,7 +44,9 @@ def healthy() -> bool:
 @asynccontextmanager
 async def connect() -> AsyncIterator[Redis]:
     # An answer that does not come within 5 s, the client's default, raises.
-    async with Redis.from_url(URL, decode_responses=True) as redis:
+    async with Redis.from_url(
+        URL, decode_responses=True, encoding_errors="surrogateescape"
+    ) as redis:
         yield redis
 
 

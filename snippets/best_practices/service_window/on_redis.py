@@ -5,23 +5,15 @@
 """A window of confirms on Redis: many XADD in one request, one fsync."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from itertools import islice
 
 from redis.asyncio import Redis
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import FSYNC, connect, end_if_cancelled
+
 STREAM = "transcode"
 WINDOW = 50
-
-
-@asynccontextmanager
-async def connect() -> AsyncIterator[Redis]:
-    # No retries: a request that timed out may have added the tasks already.
-    async with Redis.from_url(URL, retry=None) as redis:
-        yield redis
 
 
 async def submit(
@@ -34,9 +26,9 @@ async def submit(
             for task in batch:
                 requests.xadd(STREAM, {"task": task})
             await requests.execute()  # all have an answer, or this raises
-        # Once for all, as it takes up to a second: are they on the disk? Wait
-        # for less than the client waits for an answer, 5 s.
-        fsynced, _ = await one.waitaof(1, 0, timeout=4_000)
+        # Once for all, as it takes up to a second: are they on the disk?
+        fsynced, _ = await one.waitaof(1, 0, timeout=FSYNC)
+        end_if_cancelled()
     if not fsynced:
         raise TimeoutError("the tasks are not on the server's disk")
 
