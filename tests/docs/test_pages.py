@@ -59,8 +59,8 @@ def test_no_block_is_marked_to_be_skipped(page: Path) -> None:
 
 #: The page says "not run" there. Kafka's copies are proven in tests/types/test_kafka.py.
 NOT_PROVEN_YET = {
-    "test_a_dead_letter_keeps_what_it_carries": {"kafka", "redis"},
-    "test_each_attempt_carries_what_the_first_did": {"kafka", "redis"},
+    "test_a_dead_letter_keeps_what_it_carries": {"kafka"},
+    "test_each_attempt_carries_what_the_first_did": {"kafka"},
 }
 
 
