@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,13 +134,14 @@ def test_a_snapshot_that_fails_stops_all_writing_reading_as_a_group_too(server: 
             lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "the failure"
         )
         assert client.info("persistence")["aof_last_write_status"] == "ok"
-        for request in (
+        requests: list[Callable[[], Any]] = [
             lambda: client.xadd("tasks", {"task": "owl.mp4"}),
             lambda: client.xreadgroup("workers", "A", {"tasks": ">"}, count=1),
             lambda: client.xautoclaim("tasks", "workers", "B", 0),
             lambda: client.xack("tasks", "workers", number),
             lambda: client.xdel("tasks", number),
-        ):
+        ]
+        for request in requests:
             with pytest.raises(redis.exceptions.ResponseError, match="MISCONF"):
                 request()
         assert client.xlen("tasks") == 2  # without a group, reading goes on

@@ -125,7 +125,7 @@ def test_whoever_is_cancelled_ends(client: ModuleType) -> None:
     """Also on Python 3.11, where the sending of a command may swallow a cancellation."""
 
     async def run() -> None:
-        client.BLOCK = 1
+        vars(client)["BLOCK"] = 1
         workers = [asyncio.create_task(idle(client, f"pod-{number}")) for number in range(30)]
         await asyncio.sleep(1)
         for worker in workers:
