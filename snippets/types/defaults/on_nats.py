@@ -5,15 +5,12 @@
 """The defaults of a stream and a consumer, as the NATS server answers."""
 
 import asyncio
-import os
 
-import nats
-
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import connect_core
 
 
 async def main() -> None:
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
+    async with connect_core() as connection:
         print(f"max_payload = {connection.max_payload}")
         jetstream = connection.jetstream()
         made = await jetstream.add_stream(name="videos", subjects=["videos"])

@@ -5,12 +5,10 @@
 """A JetStream consumer that stops: too much is unacknowledged."""
 
 import asyncio
-import os
 
-import nats
 from nats.js import JetStreamContext
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import connect
 
 
 async def show(jetstream: JetStreamContext, what: str) -> None:
@@ -20,8 +18,7 @@ async def show(jetstream: JetStreamContext, what: str) -> None:
 
 
 async def main() -> None:
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
-        jetstream = connection.jetstream()
+    async with connect() as jetstream:
         await jetstream.add_stream(name="transcode", subjects=["transcode"])
         await jetstream.add_consumer(
             "transcode",

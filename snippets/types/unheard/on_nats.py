@@ -5,17 +5,15 @@
 """Four ways to publish on NATS, and what the publisher learns."""
 
 import asyncio
-import os
 
-import nats
 from nats.js.api import DiscardPolicy
 from nats.js.errors import APIError, NoStreamResponseError
 
-URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+from nats_client import connect_core
 
 
 async def main() -> None:
-    async with await nats.connect(URL, max_reconnect_attempts=1) as connection:
+    async with connect_core() as connection:
         await connection.publish("uploads", b"cat.mp4")
         await connection.flush()
         print("core NATS, nobody listens: no error")
