@@ -119,10 +119,11 @@ def test_a_broker_chosen_on_one_page_is_chosen_on_the_next(visit: Opener) -> Non
 def test_every_broker_with_a_snippet_has_a_tab(read: Read, path: str) -> None:
     """A file that is added to the folder is on the page, in the order of the handbook."""
     page = read(path)
-    shown = [name for name, _ in texts(page, "data-snippet") if "/on_" in name]
-    folder = Path(shown[0]).parent
+    tabs = page.locator(".tabbed-set").first
+    shown = tabs.locator("[data-snippet]").first.get_attribute("data-snippet") or ""
+    folder = Path(shown).parent
     present = [each for each in BROKERS if (SNIPPETS / folder / each.file_name).is_file()]
-    labels = page.locator(".tabbed-set").first.locator(".tabbed-labels label")
+    labels = tabs.locator(".tabbed-labels label")
     assert labels.all_text_contents() == [each.label for each in present]
 
 
@@ -146,7 +147,9 @@ def test_each_cell_leads_to_its_test_and_each_line_is_marked(read: Read, path: s
         address = link.get_attribute("href") or ""
         file, number = _line(address)
         name = address.partition("/snippets/")[2].partition("#")[0]
-        assert file[number - 1] + "\n" in marked[name]
+        assert file[number - 1].strip()
+        # A shared module is marked nowhere: it carries claims of many pages.
+        assert "/" not in name or file[number - 1] + "\n" in marked[name]
 
 
 def _line(address: str) -> tuple[list[str], int]:
