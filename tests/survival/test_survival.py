@@ -58,8 +58,7 @@ class Trial:
         self.stage = life.stage
         self.actor: Actor | None = None
         self.helpers: dict[str, Actor] = {}
-        self.sent = 0
-        self.begun = 0.0
+        self.failure = ""
 
     # What a subject needs around it.
 
