@@ -87,14 +87,20 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Which tests share a process of a parallel run; each of the others goes to any.
 
     All that need a browser do: it keeps two processors busy, and two of them are slower than one.
-    Everything does if a server was given by its address, as there is only one of it. (The groups
-    that xdist 3.8 offers for this have no effect on pytest 9.2.)
+    Faults of a broker do too, as its servers and actors go from one to the next. Everything does
+    if a server was given by its address, as there is only one of it. (The groups that xdist 3.8
+    offers for this have no effect on pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         if any(broker.variable in os.environ for broker in BROKERS if broker.variable):
             return "everything"
-        return "pages" if _needs_browser(nodeid) else nodeid
+        if _needs_browser(nodeid):
+            return "pages"
+        faults, _, which = nodeid.partition("[")
+        if faults.startswith("tests/survival/") and which:
+            return f"{faults}[{which.partition('-')[0]}"
+        return nodeid
 
 
 class Parallel:
