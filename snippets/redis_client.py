@@ -216,6 +216,19 @@ async def look_behind(
     return [entry for _, entries in streams for entry in entries]
 
 
+async def follow(redis: Redis, stream: str) -> AsyncIterator[Entry]:
+    """Yield each entry of a stream, for ever, whatever connection is lost."""
+    after = "0"
+    while True:
+        try:
+            entries = await look_behind(redis, stream, after)
+        except LOST:  # the next call connects anew
+            await asyncio.sleep(0.1)
+            continue
+        for after, fields in entries:
+            yield after, fields
+
+
 async def look(redis: Redis, stream: str) -> list[Entry]:
     """Return all that is in a stream, and leave it there."""
     found: Any = await redis.xrange(stream)

@@ -23,7 +23,7 @@ WRITES = {
     "minibroker": "delivery.nack(requeue=bool(video))",
     "kafka": "await copy(producer, DEAD.topic, record, why)",
     "nats": "await bury(jetstream, message, repr(error)[:200])",
-    "redis": "await bury(redis, fields, reason, tried)",
+    "redis": "await bury(redis, (number, fields), why, tried)",
     "mqtt": "await bury(session, message, error, number)",
     "postgresql": "await db.execute(BURY, [*why, number])",
 }
@@ -81,7 +81,7 @@ def test_what_fails_becomes_a_dead_letter(stage: Stage) -> None:
     rabbitmq=holds('"x-delivery-limit": LIMIT - 1, ', ""),
     kafka=differs("The worker counted, and its count died with it: the message comes again."),
     nats=holds("if number > LIMIT:", "if False:"),
-    redis=holds("if number > LIMIT:", "if False:"),
+    redis=holds("if delivery > LIMIT:", "if False:"),
     mqtt=differs("The worker counted, and its count died with it: the message comes again."),
     postgresql=holds("await counter.execute(COUNT", "await db.execute(COUNT"),
 )
@@ -120,7 +120,7 @@ def test_what_kills_its_worker_becomes_a_dead_letter(stage: Stage) -> None:
         f"await consumer.commit(record); {HANG}",
     ),
     nats=holds(WRITES["nats"], f"await message.ack_sync(); {HANG}"),
-    redis=holds(WRITES["redis"], f"await redis.xack(QUEUE, GROUP, entry); {HANG}"),
+    redis=holds(WRITES["redis"], f"await redis.xack(QUEUE, GROUP, number); {HANG}"),
     mqtt=holds(WRITES["mqtt"], f"session.ack(message); {HANG}"),
     postgresql=holds(
         WRITES["postgresql"],
@@ -163,7 +163,7 @@ def test_a_crash_loses_no_dead_letter(stage: Stage) -> None:
     rabbitmq=holds("requeue=bool(video)", "requeue=True"),
     kafka=holds("if number == LIMIT or not video:", "if number == LIMIT:"),
     nats=holds("if video and number < LIMIT:", "if number < LIMIT:"),
-    redis=holds("if video and number < LIMIT:", "if number < LIMIT:"),
+    redis=holds("if video and delivery < LIMIT:", "if delivery < LIMIT:"),
     mqtt=holds("if number == LIMIT or not video:", "if number == LIMIT:"),
     postgresql=holds(
         "if video and tries < LIMIT:",
@@ -189,7 +189,7 @@ def test_a_malformed_message_is_a_dead_letter_at_once(stage: Stage) -> None:
     rabbitmq=holds("await letter.ack()", "await letter.nack(requeue=True)"),
     kafka=holds("await consumer.commit(letter)", "pass"),
     nats=holds("await jetstream.delete_msg(DEAD, number)", "pass"),
-    redis=holds("both.xdel(DEAD, entry)", "pass"),
+    redis=holds("both.xdel(DEAD, number)", "pass"),
     mqtt=holds("await client.publish(letter.topic, retain=True)", "pass"),
     postgresql=holds("DELETE FROM dead_task RETURNING *", "SELECT * FROM dead_task"),
 )
@@ -220,6 +220,7 @@ def test_a_dead_letter_can_be_sent_back(stage: Stage) -> None:
         "INSERT INTO task SELECT id, body FROM gone)",
     ),
     nats=holds("headers=headers | new | more", "headers=new | more"),
+    redis=holds("fields | more)", '{"body": fields["body"]} | more)'),
     mqtt=holds("True, message, UserProperty=why", "True, None, UserProperty=why"),
 )
 def test_a_dead_letter_keeps_what_it_carries(stage: Stage) -> None:

@@ -67,8 +67,8 @@ CORRELATION = {
     ),
     "nats": (REQUEST, ONE_INBOX),
     "redis": (
-        'number = fields.get(b"correlation_id", b"")',
-        'number = next(iter(waiting), b"")',
+        'number = fields.get("correlation_id", "")',
+        'number = next(iter(waiting), "")',
     ),
     "mqtt": (
         'number = getattr(message.properties, "CorrelationData", b"")',
@@ -287,7 +287,7 @@ def test_a_killed_repliers_question_goes_to_another(stage: Stage) -> None:
     rabbitmq=holds("expiration=seconds,", "expiration=60,"),
     kafka=holds("elif time.time() < deadline:", "elif deadline:"),
     nats=holds("if deadline < time.time():", "if not deadline:"),
-    redis=holds("if seconds + micros / 1e6 < asked + valid:", "if asked and valid:"),
+    redis=holds('< asked + float(fields["seconds"])', "< asked + 60"),
     mqtt=holds('extra["MessageExpiryInterval"] = ceil(seconds)', "ceil(seconds)"),
     postgresql=holds(" AND deadline > clock_timestamp()", ""),
 )

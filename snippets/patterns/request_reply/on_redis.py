@@ -6,115 +6,98 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
-QUESTIONS, GROUP = "lengths", "repliers"
+import redis_client
+from redis_client import Worker, connect, create_group, follow
+
+# The tag in braces: in a cluster, questions and answers are on one node.
+QUESTIONS, REPLIES, GROUP = "{lengths}", "{lengths}:replies:", "repliers"
+FIELDS = {"question", "reply_to", "correlation_id", "seconds"}
 LEASE = 2_000  # ms until a dead replier's question goes on; usual: 30_000
-KEEP = 60  # seconds until the answers of an asker that died are deleted
+KEEP = 60  # seconds until answers that nobody took are deleted
 
 Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
-async def declare() -> None:
-    async with Redis.from_url(URL) as redis:
-        try:
-            await redis.xgroup_create(QUESTIONS, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # it is there already
-                raise
+async def declare(redis: Redis) -> None:
+    await create_group(redis, QUESTIONS, GROUP)
 
 
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
     """Name a stream for answers; what it yields may be used concurrently."""
-    replies = f"{QUESTIONS}:replies:{uuid4().hex}"
-    waiting: dict[bytes, asyncio.Queue[bytes]] = {}
+    replies = f"{REPLIES}{uuid4().hex}"
+    waiting: dict[str, asyncio.Future[str]] = {}
 
     async def listen() -> None:
-        after: Any = "0"
-        while True:
-            streams: Any = await redis.xread({replies: after}, block=1_000)
-            for place, fields in streams[0][1] if streams else ():
-                after = place
-                number = fields.get(b"correlation_id", b"")
-                if number in waiting and b"answer" in fields:  # else: late
-                    waiting[number].put_nowait(fields[b"answer"])
+        async for _, fields in follow(redis, replies):
+            number = fields.get("correlation_id", "")
+            if number in waiting and "answer" in fields:  # else: late
+                waiting.pop(number).set_result(fields["answer"])
 
     async def ask(question: str, seconds: float) -> str:
-        number = uuid4().hex.encode()
-        waiting[number] = asyncio.Queue()
+        number = uuid4().hex
+        answer = waiting[number] = asyncio.Future()
+        fields: Any = {"question": question, "seconds": seconds}
+        fields |= {"reply_to": replies, "correlation_id": number}
+        both: Any = [answer, listener]
         try:
             async with asyncio.timeout(seconds):
-                fields: Any = {"question": question, "reply_to": replies}
-                fields |= {"correlation_id": number, "seconds": seconds}
                 await redis.xadd(QUESTIONS, fields)
-                return (await waiting[number].get()).decode()
+                redis_client.end_if_cancelled()
+                await asyncio.wait(both, return_when="FIRST_COMPLETED")
+                if listener.done():
+                    listener.result()  # raises what ended it
+                return answer.result()
         finally:
-            del waiting[number]
+            waiting.pop(number, None)
 
-    # No time limit on answers of the server: xread waits there.
-    async with Redis.from_url(URL, socket_timeout=None, retry=None) as redis:
+    async with connect() as redis:
         listener = asyncio.create_task(listen())
         try:
             yield ask
         finally:
             listener.cancel()
-            await redis.delete(replies)
 
 
 async def answer(replier: str, handle: Handler) -> None:
-    async with Redis.from_url(URL, socket_timeout=None, retry=None) as redis:
+    async with connect() as redis:
+        queue = Worker(redis, QUESTIONS, GROUP, replier, LEASE)
         while True:
-            # First what a replier that died has left, then what is new.
-            _, entries, _ = await redis.xautoclaim(
-                QUESTIONS, GROUP, replier, LEASE, count=1
-            )
-            if not entries:
-                streams: Any = await redis.xreadgroup(
-                    GROUP, replier, {QUESTIONS: ">"}, count=1, block=1_000
-                )
-                entries = [entry for _, found in streams for entry in found]
-            for place, fields in entries:
-                settle = redis.pipeline(transaction=True)
-                settle.xack(QUESTIONS, GROUP, place)
-                settle.xdel(QUESTIONS, place)  # else the stream grows
-                try:
-                    question = fields[b"question"].decode()
-                    to, number = fields[b"reply_to"], fields[b"correlation_id"]
-                    valid = float(fields[b"seconds"])
-                except (KeyError, ValueError) as error:
-                    logging.warning("not a question: %r %r", error, fields)
-                    valid = 0
-                # Both times are the server's: no clocks need agree.
-                seconds, micros = await redis.time()
-                asked = int(place.split(b"-")[0]) / 1_000
-                if seconds + micros / 1e6 < asked + valid:
-                    renewal = asyncio.create_task(renew(redis, replier, place))
-                    try:
+            held = await queue.take()
+            async with queue.renewed(held):
+                for place, fields in held:
+                    settle = queue.settling(place)
+                    if await is_awaited(redis, place, fields):
+                        question, to = fields["question"], fields["reply_to"]
                         reply = await handle(question)
-                    finally:
-                        renewal.cancel()
-                    settle.xadd(
-                        to, {"correlation_id": number, "answer": reply}
-                    )
-                    settle.expire(to, KEEP)
-                await settle.execute()
+                        number = fields["correlation_id"]
+                        settle.xadd(
+                            to, {"correlation_id": number, "answer": reply}
+                        )
+                        settle.expire(to, KEEP)
+                    await settle.execute()
 
 
-async def renew(redis: Redis, replier: str, place: bytes) -> None:
-    """Show that this replier lives, however long an answer takes."""
-    while True:
-        await asyncio.sleep(LEASE / 1_000 / 4)
-        await redis.xclaim(QUESTIONS, GROUP, replier, 0, [place], justid=True)
+async def is_awaited(redis: Redis, place: str, fields: dict[str, str]) -> bool:
+    # Both times are the server's: no clocks need agree.
+    seconds, micros = await redis.time()
+    asked = int(place.split("-")[0]) / 1_000
+    try:
+        # Whoever asks may not name any other key for the answer.
+        if FIELDS - {*fields} or not fields["reply_to"].startswith(REPLIES):
+            raise ValueError("a field is missing, or is no return address")
+        return seconds + micros / 1e6 < asked + float(fields["seconds"])
+    except ValueError as error:
+        logging.warning("not a question: %r %r", error, fields)
+        return False
 
 
 async def main() -> None:
@@ -123,7 +106,8 @@ async def main() -> None:
             await asyncio.sleep(1.5)  # longer than its asker waits
         return f"{video}: {len(video)} min"
 
-    await declare()
+    async with connect() as redis:
+        await declare(redis)
     replier = asyncio.create_task(answer("replier", probe))
     async with asker() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
