@@ -62,7 +62,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each item with its broker, and put the tests of pages at the end.
+    """Mark each item with its broker; faults come first, as they wait for long, pages at the end.
 
     There, the browser's work disturbs no test of a broker. The tests of a page come together, so
     that it is opened once.
@@ -70,11 +70,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if marker := item.get_closest_marker("broker"):
             item.user_properties.append(("broker", named(marker.args[0]).key))
-    items.sort(key=lambda item: (_needs_browser(item.nodeid), _page(item)))
+    items.sort(key=lambda item: (_needs_browser(item.nodeid), not _waits(item.nodeid), _page(item)))
 
 
 def _needs_browser(nodeid: str) -> bool:
     return nodeid.startswith("tests/site/") and "/test_copied.py" not in nodeid
+
+
+def _waits(nodeid: str) -> bool:
+    return nodeid.startswith("tests/survival/test_survival.py")
 
 
 def _page(item: pytest.Item) -> str:

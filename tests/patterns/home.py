@@ -11,6 +11,7 @@ import asyncio
 import importlib.util
 import inspect
 import json
+import re
 import signal
 import sys
 import threading
@@ -134,24 +135,26 @@ class Home:
             say(actor=actor, taken=item, more=more)
             seen[item] += 1
             if mode == "as told":
-                await obeying(item)
+                await obeying(" ".join(each for each in (item, *more) if isinstance(each, str)))
             chosen = only in item and (times is None or seen[item] <= times)
             if mode == "fail" and chosen:
                 raise RuntimeError("this handler was told to fail")
             if mode == "hold" and chosen and not item.startswith(WARM_UP):
                 await self.gates[actor].wait()
-            say(actor=actor, done=item)
+            say(actor=actor, done=item, beside=more)
             return f"{item}: done"
 
         return handle
 
 
-def told(item: str) -> str:
+def told(text: str) -> str:
     """Return what a message asks of its handler. What fails once does so in one process only."""
+    found = re.search(r"must-[a-z-]+[0-9-]*", text)
+    item = found[0] if found else ""
     if "must-hold" in item:
         return "hold"
     if "must-fail-once" in item:
-        mark = Path(f"failed-{zlib.crc32(item.encode(errors='surrogatepass'))}")
+        mark = Path(f"failed-{zlib.crc32(item.encode())}")
         if mark.exists():
             return "do"
         mark.touch()

@@ -73,7 +73,10 @@ class Process:
         return self._process.is_running()
 
     def errors(self) -> str:
-        return self._log.read_text()[-2000:]
+        return self.log()[-2000:]
+
+    def log(self) -> str:
+        return self._log.read_text()
 
     def terminate(self) -> None:
         """Send SIGTERM, as an orchestrator does."""

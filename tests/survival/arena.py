@@ -250,6 +250,7 @@ def create_database(server: Postgresql, name: str) -> None:
         db.execute(f"CREATE ROLE {name} LOGIN REPLICATION")
         db.execute(f"CREATE DATABASE {name}")
     with psycopg.connect(f"{server.address.rpartition('/')[0]}/{name}", autocommit=True) as db:
+        db.execute("GRANT ALL ON SCHEMA public TO PUBLIC")  # some make their own table
         for what in ("TABLES", "SEQUENCES"):
             db.execute(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {what} TO {name}")
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 #: The end of a publisher's drive: `step` calls the snippet once.
 AGAIN = """
+from uuid import uuid4
+
 
 async def keep_calling(step, handle):
-    number = 0
+    mine, number = uuid4().hex[:6], 0
     while True:
         number += 1
-        label = f"sent-{number}"
+        label = f"sent-{mine}-{number}"
         large = Path("large")
         if large.exists():
             large.unlink()

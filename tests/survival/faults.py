@@ -202,12 +202,12 @@ def delete_all(life: Life) -> None:
                 server.ask(f"queues/{own}/{queue['name']}", "DELETE")
     elif isinstance(server, Kafka):
         if topics := [topic for topic in server.topics() if topic.startswith(f"{own}.")]:
-            server.delete(topics)
+            asyncio.run(_delete_topics(server, topics))
     elif isinstance(server, Postgresql):
         with psycopg.connect(f"{server.address.rpartition('/')[0]}/{own}", autocommit=True) as db:
             db.execute("DROP SCHEMA public CASCADE")
             db.execute("CREATE SCHEMA public")
-            db.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+            db.execute("GRANT ALL ON SCHEMA public TO PUBLIC")
     elif server.key == "redis":
         with redis.Redis(port=server.port_number, username=ADMIN, password=ADMIN) as client:
             client.flushall()
@@ -215,6 +215,16 @@ def delete_all(life: Life) -> None:
         asyncio.run(_delete_streams(server))
     elif isinstance(server, Mosquitto):
         _end_sessions(server)
+
+
+async def _delete_topics(server: Kafka, topics: list[str]) -> None:
+    """Delete topics, and don't wait until they are gone: a client that lives makes them again."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+    await admin.start()
+    try:
+        await admin.delete_topics(topics)
+    finally:
+        await admin.close()
 
 
 async def _delete_streams(server: Nats) -> None:

@@ -66,12 +66,16 @@ class Lane:
             life.seconds = time.monotonic() - begun
             return verdict
 
+        logs = [life.log() for life in living]
         with struck(fault, living):
             since = now()
             if fault.lasting:
                 seen = side_by_side(watch, living)
         if not fault.lasting:
             seen = side_by_side(watch, living)
+        else:
+            again = list(zip(living, seen, logs, strict=True))
+            seen = side_by_side(lambda one: one[0].after(*one[1:]), again)
         poisoned = fault.name == "raises_always"
 
         def follow(one: tuple[Life, Verdict | None]) -> Verdict:
@@ -127,7 +131,7 @@ class Lanes:
 
     @property
     def version(self) -> str:
-        return next(lane.version for lane in self.lanes if lane.version)
+        return next((lane.version for lane in self.lanes if lane.version), "")
 
     def _run(self, lane: Lane, faults: list[Fault]) -> None:
         # The servers end with the thread that has started them: see bwrap's --die-with-parent.

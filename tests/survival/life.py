@@ -24,7 +24,9 @@ BATCH = 4
 FEED_SECONDS = 5
 POLL = 0.1
 GOES_ON, ENDS, LEAVES = "goes on", "ends with an exception", "leaves in order"
-GOOD = {GOES_ON, ENDS, LEAVES}
+#: It runs for as long as the process does, says in its log why it can't go on, and tries again.
+TRIES = "logs the cause, and goes on afterwards"
+GOOD = {GOES_ON, ENDS, LEAVES, TRIES}
 SILENT, RETURNS, FOREVER = "silent", "returns as if done", "ends, and a new one gets nothing"
 NOTHING, LOST = "its exception says nothing", "loses what it held"
 UNREADY = "did nothing before the fault"
@@ -203,6 +205,18 @@ class Life:
         """Tell whether it lives, as far as one can see without asking it."""
         return self.actor is not None and not self.actor.ended
 
+    def log(self) -> str:
+        """Return what its process has written to its standard error."""
+        assert self.actor
+        return self.actor.process.log()
+
+    def after(self, seen: Verdict | None, log: str) -> Verdict | None:
+        """Return the verdict on who was silent, once the fault is over; `log` is from before."""
+        if seen is None or seen.kind != SILENT or self.log() == log:
+            return seen
+        said = self.log().removeprefix(log).strip().splitlines()[-1:]
+        return Verdict(TRIES, said[0]) if self.until_taken("again", time.time()) else seen
+
     def told(self, what: str) -> bool:
         """Send one message that tells the handler what to do; return whether it came."""
         return self.until_taken(what, batch=1)
@@ -262,7 +276,11 @@ class Life:
                 return Verdict(SILENT, f"it has not ended {SECONDS} s after SIGTERM")
             time.sleep(POLL)
         self.seconds = time.monotonic() - asked
-        finished = any("must-hold" in json.dumps(each) for each in actor.done)
+        finished = any(
+            "done" in event and "must-hold" in json.dumps(event)
+            for event in actor.process.events
+            if event.get("actor") == actor.name
+        )
         if actor.error:
             return Verdict(ENDS, actor.error)
         following = self.live()

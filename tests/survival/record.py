@@ -33,12 +33,14 @@ _CHANGING = (
     (re.compile(r"\b\d{10,}(?:-\d+)?\b"), "…"),
     (re.compile(r"\b[a-z-]+-\d+(?:-\d+)+\.mp4"), "….mp4"),
     (re.compile(r"\bpid \d+"), "pid …"),
+    (re.compile(r"\bsent-[0-9a-f]{6}-\d+"), "…"),
 )
 
 
 def shortened(text: str) -> str:
-    """Return an exception's text on one line, without what differs from run to run."""
-    text = " ".join(text.split())
+    """Return an exception's first line, or all on one, without what differs from run to run."""
+    first, *more = text.strip().splitlines() or [""]
+    text = " ".join((first if not first.endswith(":") else " ".join([first, *more])).split())
     for pattern, instead in _CHANGING:
         text = pattern.sub(instead, text)
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
@@ -83,7 +85,8 @@ class Survival:
         servers, faults = dict(before.get("servers", {})), dict(before.get("faults", {}))
         for said in self.noted:
             faults = dict(said["faults"])
-            servers[said["broker"]] = said["server"]
+            if said["server"]:  # nobody began, where a fault concerns none of its functions
+                servers[said["broker"]] = said["server"]
             for name, entry in functions.items():
                 if _key(name) == said["broker"] and name not in said["concerned"]:
                     entry["faults"].pop(said["fault"], None)

@@ -147,7 +147,12 @@ def _coroutines(tree: ast.Module) -> dict[str, ast.AsyncFunctionDef]:
                 for each in node.body
                 if isinstance(each, ast.AsyncFunctionDef)
             }
-    return {each: one for each, one in found.items() if not one.name.startswith("_")}
+    return {each: one for each, one in found.items() if not one.name.startswith("_") and _does(one)}
+
+
+def _does(function: ast.AsyncFunctionDef) -> bool:
+    """Tell whether a function does anything: one that a broker has no need of is a docstring."""
+    return len(function.body) > 1 or ast.get_docstring(function) is None
 
 
 def parameters(function: ast.AsyncFunctionDef) -> dict[str, str]:
