@@ -125,7 +125,7 @@ def _cell(fault: str, outcome: Outcome | None) -> str:
     return (
         f'<td class="claim-{kind}">{label}'
         f'<span class="claims-mark" aria-hidden="true">{mark}</span> '
-        f'<span class="survival-word">{escape(outcome.verdict)},</span> '
+        f'<span class="survival-word">{escape(outcome.verdict)}</span> '
         f'<span class="survival-time">{outcome.seconds}&nbsp;s</span></td>'
     )
 

@@ -420,7 +420,7 @@ ENDS = {
     "best_practices/tls/on_redis pump": "a part of the demonstration's listener",
     "best_practices/heartbeat/on_rabbitmq work_on_one": "one task",
     "best_practices/shutdown/on_nats finish": "one task",
-    "patterns/backpressure/on_redis add": "it has a patience",
+    "patterns/backpressure/on_redis offer_all": "it has a patience",
     "patterns/backpressure/on_redis renew": "a part of work()",
     "patterns/dead_letter_channel/on_kafka dead": "it reads what is there",
     "patterns/dead_letter_channel/on_mqtt dead": "it reads what is there",

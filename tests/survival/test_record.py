@@ -158,7 +158,8 @@ def test_a_run_without_survival_says_nothing(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "short"),
     [
-        ("OSError: no\n  answer", "OSError: no answer"),
+        ("OSError: no  answer\nDETAIL: none", "OSError: no answer"),
+        ("OSError: why:\n  no answer", "OSError: why: no answer"),
         (
             "ConnectionError: Error 111 connecting to 127.0.0.1:45123. Refused",
             "ConnectionError: Error 111 connecting to 127.0.0.1:…. Refused",
