@@ -67,6 +67,7 @@ async def add(
         requests.xadd(stream, dict(fields), maxlen=keep)
     requests.waitaof(1, 0, timeout=FSYNC)
     *_, (fsynced, _) = await requests.execute()
+    end_if_cancelled()
     if not fsynced:
         raise TimeoutError("the entries are not on the server's disk")
 

@@ -14,9 +14,11 @@ from redis.exceptions import NoPermissionError
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 # reset: nothing is left of an older account. %W and %R: write or read only.
+# These are the commands of the work queue. An administrator made its group.
+TAKE = "+xreadgroup +xautoclaim +xclaim +xpending"
 RULES = {
-    "uploader": "reset on %W~uploads +xadd",
-    "worker": "reset on ~uploads +xreadgroup +xack +xautoclaim +xdel",
+    "uploader": "reset on %W~uploads +xadd +waitaof",
+    "worker": f"reset on ~uploads {TAKE} +xack +xdel +multi +exec",
 }
 
 
@@ -26,7 +28,7 @@ async def create(admin: Redis, account: str) -> Redis:
     rules = [*RULES[account].split(), f">{password}"]
     send: Callable[..., Awaitable[object]] = admin.execute_command
     await send("ACL", "SETUSER", account, *rules)
-    return Redis.from_url(URL, username=account, password=password)
+    return Redis.from_url(URL, username=account, password=password, retry=None)
 
 
 async def attempt(what: str, request: Awaitable[object]) -> None:

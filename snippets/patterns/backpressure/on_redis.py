@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from redis.asyncio import Redis
 
+import redis_client
 from redis_client import FSYNC, Worker, connect, create_group
 
 QUEUE, GROUP = "transcode", "workers"
@@ -38,6 +39,7 @@ async def submit(
     async with redis.client() as one:  # WAITAOF is for its own connection
         taken = await offer_all(one, tasks, patience)
         fsynced, _ = await one.waitaof(1, 0, timeout=FSYNC)
+        redis_client.end_if_cancelled()
     if not fsynced:
         raise TimeoutError("the tasks are not on the server's disk")
     return taken

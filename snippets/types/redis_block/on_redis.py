@@ -16,7 +16,7 @@ QUEUE, GROUP, WORKER = "transcode", "workers", "A"
 BLOCK = 400  # ms that the server shall wait for an entry
 
 
-async def wait_for_entry(socket_timeout: float | None) -> str:
+async def wait_for_entry(socket_timeout: float) -> str:
     async with Redis.from_url(URL, socket_timeout=socket_timeout) as redis:
         try:
             found = await redis.xreadgroup(
@@ -33,8 +33,9 @@ async def main() -> None:
     async with Redis.from_url(URL) as redis:
         await redis.xgroup_create(QUEUE, GROUP, "0", mkstream=True)
     # A fifth of a second here, to be short. It is the ratio that matters.
+    # None would be no limit: a silent connection is then waited for for ever.
     print("limit below BLOCK:", await wait_for_entry(0.2))
-    print("no limit:", await wait_for_entry(None))
+    print("limit above BLOCK:", await wait_for_entry(2.0))
     async with Redis.from_url(URL) as redis:
         await redis.delete(QUEUE)
 

@@ -1,0 +1,240 @@
+"""The module that Redis's snippets share: a fault ends with its cause, or is lived through."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import RedisError
+
+from handbook.brokers import addressed_in
+from tests.brokers import Server, make
+from tests.brokers.proxy import Proxy
+from tests.brokers.redis import Redis
+from tests.brokers.server import free_port, wait_until
+from tests.patterns.home import load
+from tests.patterns.stage import Stage
+from tests.snippets.running import SNIPPETS, run_with_python, whole_code
+
+pytestmark = pytest.mark.broker(Redis.key)
+
+PATTERNS = sorted((SNIPPETS / "patterns").glob("*/on_redis.py"))
+PATIENCE = 30  # seconds
+
+
+@pytest.fixture
+def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    load(SNIPPETS / "patterns" / "work_queue" / "on_redis.py")
+    module = sys.modules["redis_client"]
+    monkeypatch.setattr(module, "URL", server.address)
+    monkeypatch.setattr(module, "SECONDS", 2.0)
+    monkeypatch.setattr(module, "BLOCK", 200)
+    return module
+
+
+@contextmanager
+def behind_a_proxy(client: ModuleType, server: Server) -> Iterator[Proxy]:
+    proxy = Proxy(server.port_number)
+    client.URL = f"redis://127.0.0.1:{proxy.port}/0"  # type: ignore[attr-defined]
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+async def idle(client: Any, worker: str = "A") -> None:
+    """Be a worker that waits for an entry."""
+    async with client.connect() as its:
+        await client.create_group(its, "transcode", "workers")
+        queue = client.Worker(its, "transcode", "workers", worker, 2_000)
+        while True:
+            await queue.take()
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (lambda proxy, _: proxy.cut(), "Connection closed by server"),
+        (lambda proxy, _: proxy.silence(), "Timeout reading from"),
+        (lambda _, server: server.freeze(), "Timeout reading from"),
+        (lambda _, server: server.kill(), "Connection closed by server"),
+        (lambda _, server: server.empty(), "NOGROUP|UNBLOCKED"),
+    ],
+    ids=["cut", "silence", "hung", "killed", "deleted"],
+)
+def test_a_worker_that_waits_ends_with_the_cause(
+    client: ModuleType, server: Server, fault: Callable[[Proxy, Server], None], cause: str
+) -> None:
+    async def run() -> None:
+        worker = asyncio.create_task(idle(client))
+        await asyncio.sleep(1)
+        assert not worker.done()
+        await asyncio.to_thread(fault, proxy, own)
+        with pytest.raises(RedisError, match=cause):
+            await asyncio.wait_for(worker, PATIENCE)
+
+    with server.another(Redis) as own, behind_a_proxy(client, own) as proxy:
+        asyncio.run(run())
+
+
+def test_a_worker_lives_through_a_freeze_that_is_shorter(
+    client: ModuleType, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SECONDS", 15.0)
+
+    async def run() -> None:
+        worker = asyncio.create_task(idle(client))
+        await asyncio.sleep(0.5)
+        own.freeze()
+        await asyncio.sleep(6)  # more than redis-py's own limit, 5 s
+        own.thaw()
+        await asyncio.sleep(0.5)
+        assert not worker.done()
+        worker.cancel()
+        await asyncio.wait([worker], timeout=PATIENCE)
+        assert worker.cancelled()
+
+    with server.another(Redis) as own, behind_a_proxy(client, own):
+        asyncio.run(run())
+
+
+def test_a_publisher_is_served_again(client: ModuleType, server: Server) -> None:
+    async def run() -> None:
+        async with client.connect() as its:
+            await client.add(its, [("views", {"event": "cat"})])
+            for fault in (proxy.cut, proxy.silence):
+                fault()
+                await asyncio.sleep(0.2)
+                with suppress(RedisError):  # one call may raise, and says so
+                    await asyncio.wait_for(client.add(its, [("views", {"event": "dog"})]), 10)
+                await asyncio.wait_for(client.add(its, [("views", {"event": "owl"})]), 10)
+
+    with behind_a_proxy(client, server) as proxy:
+        asyncio.run(run())
+
+
+def test_whoever_is_cancelled_ends(client: ModuleType) -> None:
+    """Also on Python 3.11, where the sending of a command may swallow a cancellation."""
+
+    async def run() -> None:
+        client.BLOCK = 1
+        workers = [asyncio.create_task(idle(client, f"pod-{number}")) for number in range(30)]
+        await asyncio.sleep(1)
+        for worker in workers:
+            worker.cancel()
+            await asyncio.sleep(0.003)
+        done, _ = await asyncio.wait(workers, timeout=PATIENCE)
+        assert len(done) == len(workers)
+        assert all(worker.cancelled() for worker in workers)
+
+    asyncio.run(run())
+
+
+def test_a_requestor_is_served_again_after_its_connection_was_cut(
+    client: ModuleType, server: Server
+) -> None:
+    snippet: Any = load(SNIPPETS / "patterns" / "request_reply" / "on_redis.py")
+
+    async def probe(video: str) -> str:
+        return f"{video}: 7 min"
+
+    async def replier() -> None:
+        while True:  # as a supervisor does
+            with suppress(RedisError):
+                await snippet.answer("replier", probe)
+
+    async def run() -> None:
+        async with client.connect() as its:
+            await snippet.declare(its)
+        replies = asyncio.create_task(replier())
+        async with snippet.asker() as ask:
+            assert await ask("cat.mp4", 20) == "cat.mp4: 7 min"
+            for fault in (proxy.cut, proxy.silence):
+                fault()
+                await asyncio.sleep(0.2)
+                with suppress(RedisError, TimeoutError):
+                    await ask("dog.mp4", 5)
+                assert await ask("owl.mp4", 20) == "owl.mp4: 7 min"
+        replies.cancel()
+        await asyncio.wait([replies], timeout=PATIENCE)
+
+    with behind_a_proxy(client, server) as proxy:
+        asyncio.run(run())
+
+
+def test_a_replier_answers_to_no_other_key(client: ModuleType) -> None:
+    snippet: Any = load(SNIPPETS / "patterns" / "request_reply" / "on_redis.py")
+
+    async def probe(video: str) -> str:
+        return video
+
+    async def run() -> None:
+        async with client.connect() as its:
+            await snippet.declare(its)
+            question = {"question": "cat", "correlation_id": "1", "seconds": 30}
+            await its.xadd(snippet.QUESTIONS, question | {"reply_to": "invoices"})
+            replier = asyncio.create_task(snippet.answer("replier", probe))
+            # It settles the question, and adds no answer.
+            with redis.Redis.from_url(client.URL) as looking:
+                settled = partial(_is_empty, looking, snippet.QUESTIONS)
+                await asyncio.to_thread(wait_until, settled, "the question to be settled")
+            assert not await its.exists("invoices")
+            replier.cancel()
+
+    asyncio.run(run())
+
+
+def _is_empty(looking: Any, stream: str) -> bool:
+    return not looking.xlen(stream)
+
+
+class Cluster(Redis):
+    """One node that has all slots of a cluster."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    found = make(Redis.key)
+    found.close()
+    with found.another(Cluster) as own, redis.Redis.from_url(own.address) as admin:
+        admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: admin.cluster("info")["cluster_state"] == "ok", "the cluster")
+        yield own
+
+
+@pytest.mark.parametrize("snippet", PATTERNS, ids=lambda path: path.parent.name)
+def test_each_pattern_runs_on_a_cluster(
+    snippet: Path,
+    cluster: Cluster,
+    addresses: Callable[[str], dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    cluster.empty()
+    places = addresses(whole_code(snippet)) | cluster.environment_of_clients
+    assert len(places) == len(addressed_in(whole_code(snippet)))
+    printed = run_with_python(snippet, tmp_path, places)
+    assert printed == snippet.with_suffix(".out").read_text()
+
+
+def test_a_name_without_a_tag_is_refused_by_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    with Stage.of("patterns/dead_letter_channel", Redis.key, cluster, tmp_path) as stage:
+        stage.replace('"{transcode}:dead"', '"dead"')
+        cluster.empty()
+        stage.call("declare")
+        stage.call("submit", messages=["video=owl.mp4"])
+        worker = stage.spawn("work", worker="A", limit=1)
+        assert stage.happens(lambda: worker.returned, worker)
+        again = stage.spawn("dead", redrive=True)
+        assert stage.happens(lambda: again.ended, again)
+        assert "CrossSlot" in again.error
