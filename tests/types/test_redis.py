@@ -12,6 +12,7 @@ import redis
 
 from tests.brokers import Server
 from tests.brokers.redis import Redis
+from tests.brokers.server import wait_until
 from tests.patterns.stage import SnippetError, Stage
 
 pytestmark = pytest.mark.broker(Redis.key)
@@ -107,3 +108,63 @@ def test_without_an_append_only_file_a_kill_loses_all_and_waitaof_confirms_nothi
         own.start()
         with redis.Redis(host=own.host, port=own.port_number) as client:
             assert not client.keys()
+
+
+class Snapshots(Redis):
+    """Redis with the save points that are its default, beside the append-only file."""
+
+    def command(self) -> list[str]:
+        words = super().command()
+        words[words.index("--save") + 1] = DEFAULTS["save"]
+        return words
+
+
+def test_a_snapshot_that_fails_stops_all_writing_reading_as_a_group_too(server: Server) -> None:
+    with (
+        server.another(Snapshots) as own,
+        redis.Redis(host=own.host, port=own.port_number, decode_responses=True) as client,
+    ):
+        client.xgroup_create("tasks", "workers", "0", mkstream=True)
+        number = client.xadd("tasks", {"task": "cat.mp4"})
+        client.xadd("tasks", {"task": "dog.mp4"})
+        client.xreadgroup("workers", "A", {"tasks": ">"}, count=1)
+        (own.data / "dump.rdb").mkdir()  # in the way, as a full disk would be
+        client.bgsave()
+        wait_until(
+            lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "the failure"
+        )
+        assert client.info("persistence")["aof_last_write_status"] == "ok"
+        for request in (
+            lambda: client.xadd("tasks", {"task": "owl.mp4"}),
+            lambda: client.xreadgroup("workers", "A", {"tasks": ">"}, count=1),
+            lambda: client.xautoclaim("tasks", "workers", "B", 0),
+            lambda: client.xack("tasks", "workers", number),
+            lambda: client.xdel("tasks", number),
+        ):
+            with pytest.raises(redis.exceptions.ResponseError, match="MISCONF"):
+                request()
+        assert client.xlen("tasks") == 2  # without a group, reading goes on
+        client.config_set("save", "")
+        assert client.xack("tasks", "workers", number) == 1
+
+
+def test_who_deletes_a_consumer_drops_what_it_held(server: Server) -> None:
+    with bare(server) as client:
+        client.xgroup_create("tasks", "workers", "0", mkstream=True)
+        client.xadd("tasks", {"task": "cat.mp4"})
+        client.xreadgroup("workers", "A", {"tasks": ">"})
+        assert client.xgroup_delconsumer("tasks", "workers", "A") == 1  # pending entries
+        assert client.xpending("tasks", "workers")["pending"] == 0
+        assert client.xautoclaim("tasks", "workers", "B", 0)[1] == []
+        assert client.xreadgroup("workers", "B", {"tasks": ">"}) in ([], {})
+        assert client.xlen("tasks") == 1  # it is still there, and nobody's
+
+
+def test_who_claims_first_may_delete_a_consumer(server: Server) -> None:
+    with bare(server) as client:
+        client.xgroup_create("tasks", "workers", "0", mkstream=True)
+        number = client.xadd("tasks", {"task": "cat.mp4"})
+        client.xreadgroup("workers", "A", {"tasks": ">"})
+        assert [entry[0] for entry in client.xautoclaim("tasks", "workers", "B", 0)[1]] == [number]
+        assert client.xgroup_delconsumer("tasks", "workers", "A") == 0
+        assert client.xpending("tasks", "workers")["consumers"][0]["name"] == "B"
