@@ -84,6 +84,7 @@ class Life:
     helpers: dict[str, Actor] = field(default_factory=dict)
     failure: str = ""
     number: int = 0
+    times: int = 0
     seconds: float = 0
 
     # What a subject needs around it.
@@ -160,14 +161,19 @@ class Life:
     def until_taken(
         self, label: str, since: float = 0, seconds: float | None = None, batch: int = BATCH
     ) -> bool:
-        """Send until the subject has taken something that carries the label, or has ended."""
+        """Send until the subject has taken something of this, or has ended.
+
+        Each time has a label of its own: a life goes through several faults.
+        """
         assert self.actor
         self.around()
+        self.times += 1
+        label = f"{label}-{self.times}"
         if self.subject.kind in {"requestor", "publisher"}:
             watch = Watch(self.actor, since=since)
         else:
             taker = self.helpers["receive"] if self.subject.kind == "relay" else self.actor
-            watch = Watch(taker, label)
+            watch = Watch(taker, f"{label}-", since)
         deadline = time.monotonic() + (SECONDS if seconds is None else seconds)
         feeder, next_feed = None, 0.0
         while time.monotonic() < deadline and not over.is_set():
@@ -177,7 +183,7 @@ class Life:
                 return False
             self.around()
             if self.subject.kind == "relay" and watch.actor is not self.helpers["receive"]:
-                watch = Watch(self.helpers["receive"], label)
+                watch = Watch(self.helpers["receive"], f"{label}-", since)
             if feeder is not None and feeder.ended and not feeder.returned:
                 feeder, next_feed = None, min(next_feed, time.monotonic() + 1)
             if time.monotonic() > next_feed:
