@@ -20,6 +20,7 @@ PAGE = "best-practices/survival.md"
 VERDICTS = {
     "goes on": ("holds", "✓", "goes on in"),
     "ends": ("ends", "↻", "ends with an exception in"),
+    "logs the cause, and goes on afterwards": ("holds", "✎", "logs the cause in"),
     "leaves in order": ("holds", "✓", ""),
 }
 
@@ -119,7 +120,7 @@ def _cell(fault: str, outcome: Outcome | None) -> str:
     if outcome is None:
         return (
             f'<td class="claim-open">{label}<span class="claims-mark" aria-hidden="true">·</span> '
-            '<span class="survival-word">not tried</span></td>'
+            '<span class="survival-word">no verdict</span></td>'
         )
     kind, mark, _ = VERDICTS.get(outcome.verdict, ("open", "?", ""))
     return (
@@ -131,10 +132,10 @@ def _cell(fault: str, outcome: Outcome | None) -> str:
 
 
 def _texts(one: LongLived) -> str:
-    """Return what its exceptions said, each text once."""
+    """Return what its exceptions and its log said, each text once."""
     faults: dict[str, list[str]] = defaultdict(list)
     for name, outcome in one.outcomes.items():
-        if outcome.verdict == "ends" and outcome.text:
+        if outcome.text and not outcome.verdict.startswith("leaves"):
             faults[outcome.text].append(_short(name))
     if not faults:
         return ""
@@ -142,4 +143,4 @@ def _texts(one: LongLived) -> str:
         f"<li><strong>{escape(', '.join(names))}:</strong> <code>{escape(text)}</code></li>"
         for text, names in faults.items()
     )
-    return f"<details><summary>What its exceptions say</summary><ul>{said}</ul></details>"
+    return f"<details><summary>What it says</summary><ul>{said}</ul></details>"

@@ -80,8 +80,8 @@ def test_a_table_says_what_each_function_does_in_each_fault(project: Project) ->
     assert cells == {
         "patterns-queue-on_redis-send": [
             "cut: ✓ goes on 10 s",
-            "made again: · not tried",
-            "SIGTERM: · not tried",
+            "made again: · no verdict",
+            "SIGTERM: · no verdict",
         ],
         "patterns-queue-on_redis-jobs-work": [
             "cut: ↻ ends 40 s",
