@@ -7,11 +7,12 @@ export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve site test check record benchmark brokers servers lock clean
+.PHONY: help serve site test survival check record benchmark brokers servers lock clean
 
 help:
 	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000"
 	@echo "make test     everything: checks, snippets on real brokers, claims, the built site"
+	@echo "make survival what each long-lived function makes of each fault (ARGS=\"-k redis\")"
 	@echo "make site     the site into site/, with every warning an error"
 	@echo "make check    the quick checks: types, style, prose"
 	@echo "make brokers  every broker on its default port; Ctrl-C stops them (ONLY=\"redis nats\")"
@@ -56,8 +57,12 @@ check: .venv/ready
 test: node_modules/ready check servers
 	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder $(ARGS)
 
+# What each long-lived function of a snippet makes of each fault, on every broker: half an hour.
+survival: servers
+	SURVIVAL=all $(BIN)/pytest tests/survival -s $(ARGS)
+
 record: servers
-	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs tests/survival
+	SURVIVAL=all $(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs tests/survival
 
 benchmark: servers
 	$(BIN)/python -m tests.benchmarks $(ONLY)

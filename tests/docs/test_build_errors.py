@@ -32,7 +32,7 @@ def project(tmp_path: Path) -> Path:
         "snippets/topic/on_redis.out": "asked\n",
         "snippets/other/on_kafka.py": SNIPPET,
         "snippets/other/on_kafka.out": "asked\n",
-        "snippets/silent.py": SNIPPET,
+        "snippets/other/silent.py": SNIPPET,
         "tests/test_topic.py": "\n\ndef test_ask() -> None: ...\n",
         "docs/data/versions.json": json.dumps({"redis": {"server": "Redis", "client": "redis"}}),
         "docs/data/claims.json": json.dumps(
@@ -91,7 +91,7 @@ FAULTS = {
     "an unknown topic": ("::: code topics", "topics are: other, topic"),
     "an unknown file": ("::: file topic/on_kafka.py", "in that folder are: on_redis.py"),
     "an unknown section": ("::: file topic/on_redis.py reply", "has no section 'reply'"),
-    "an output that was not recorded": ("::: file silent.py", "has no recorded output"),
+    "an output that was not recorded": ("::: file other/silent.py", "has no recorded output"),
     "a broker without versions": ("::: code other", "versions.json has no entry 'kafka'"),
     "a topic without claims": ("::: claims topics", "has no claims on 'topics'"),
     "a test that is gone": ("::: claims other", "tests/test_topic.py does not have"),

@@ -210,7 +210,7 @@ def test_a_dead_letter_can_be_sent_back(stage: Stage) -> None:
 @claim(
     "What a message carries stays with it, into the dead letter and back: its id, its correlation"
     " id, its trace, its headers byte for byte; and the letter says where it died.",
-    minibroker=holds("BROKER.publish(QUEUE, back, **its)", "BROKER.publish(QUEUE, back)"),
+    minibroker=holds("BROKER.publish(QUEUE, back, 1e9, **its)", "BROKER.publish(QUEUE, back)"),
     rabbitmq=holds(
         "await rabbitmq.forward(channel, QUEUE, letter, {})",
         "await publish(channel, QUEUE, letter.body)",

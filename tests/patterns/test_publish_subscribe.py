@@ -22,7 +22,10 @@ OWN_CHANNEL = {
         "consume(jetstream, CHANNEL, subscriber, limit)",
         'consume(jetstream, CHANNEL, "thumbnailer", limit)',
     ),
-    "redis": holds("CHANNEL, subscriber, limit)", 'CHANNEL, "thumbnailer", limit)'),
+    "redis": holds(
+        "read(redis, stream, group, group, after)",
+        'read(redis, stream, "thumbnailer", group, after)',
+    ),
     "mqtt": holds(
         "self.client.subscribe(topic, options",
         'self.client.subscribe(f"$share/all/{topic}", options',

@@ -142,7 +142,8 @@ RUDE = {
     ),
     "mqtt": (
         "while not await client.publish(",
-        'await client.publish(QUESTIONS, b"\\xff")\n                while not await client.publish(',
+        'await client.publish(QUESTIONS, b"\\xff")\n'
+        "                while not await client.publish(",
         "await session.publish(to, reply,",
         'await session.publish(to, "stray"); '
         'await session.publish(to, "stray", CorrelationData=b"0"); '

@@ -248,8 +248,7 @@ def test_a_busy_worker_holds_no_more_than_its_prefetch(stage: Stage) -> None:
     kafka=holds('acks="all", enable_idempotence=True', "acks=0"),
     nats=holds("storage=StorageType.FILE,", "storage=StorageType.MEMORY,"),
     redis=holds(
-        "requests.waitaof(1, 0, timeout=FSYNC)\n"
-        "    *_, (fsynced, _) = await requests.execute()\n",
+        "requests.waitaof(1, 0, timeout=FSYNC)\n    *_, (fsynced, _) = await requests.execute()\n",
         "await requests.execute()\n    fsynced = 1\n",
         says="Only because the snippet waits for the append-only file; without one it confirms"
         " nothing.",

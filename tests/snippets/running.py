@@ -25,13 +25,13 @@ def all_snippets() -> list[Path]:
 
 def companions(snippet: Path) -> list[Path]:
     """Return the shared modules that a reader must have beside the snippet."""
-    shown = Snippet(SNIPPETS, name(snippet))
+    shown = Snippet(SNIPPETS, os.path.relpath(snippet, SNIPPETS))
     return [SNIPPETS / companion for companion in shown.companions]
 
 
 def whole_code(snippet: Path) -> str:
     """Return the snippet's text and that of the modules beside it: all that it does."""
-    return Snippet(SNIPPETS, name(snippet)).whole_code
+    return Snippet(SNIPPETS, os.path.relpath(snippet, SNIPPETS)).whole_code
 
 
 def name(snippet: Path) -> str:

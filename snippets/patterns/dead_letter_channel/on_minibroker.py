@@ -62,7 +62,7 @@ async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
             for _ in found:
                 letter = await operator.inbox.get()
                 back, its = letter.message.body, letter.message.headers
-                BROKER.publish(QUEUE, back, **its)
+                BROKER.publish(QUEUE, back, 1e9, **its)
                 letter.ack()  # last: a crash repeats it, and loses nothing
     return found
 
