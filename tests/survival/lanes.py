@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -59,11 +58,11 @@ class Lane:
         return {one.name: verdicts[one.name] for one in concerned}
 
     def _judge(self, fault: Fault, living: list[Life]) -> list[Verdict]:
-        begun = time.monotonic()
+        begun = now()
 
         def watch(life: Life) -> Verdict | None:
             verdict = life.watch(since)
-            life.seconds = time.monotonic() - begun
+            life.seconds = (life.ended_at if verdict is None else now()) - begun
             return verdict
 
         logs = [life.log() for life in living]

@@ -241,6 +241,17 @@ class Life:
         return None
 
     @property
+    def ended_at(self) -> float:
+        """Return when it ended, which may be before anybody looked; now, where it did not say."""
+        assert self.actor
+        said = (
+            float(event["at"])
+            for event in self.actor.process.events
+            if event.get("actor") == self.actor.name and "error" in event
+        )
+        return next(said, time.time())
+
+    @property
     def cause(self) -> str:
         assert self.actor
         return self.actor.error or self.actor.process.errors()[-300:]
