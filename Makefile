@@ -62,7 +62,7 @@ survival: servers
 	SURVIVAL=all $(BIN)/pytest tests/survival -s $(ARGS)
 
 record: servers
-	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs tests/survival
+	SURVIVAL=all $(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs tests/survival
 
 benchmark: servers
 	$(BIN)/python -m tests.benchmarks $(ONLY)

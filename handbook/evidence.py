@@ -1,4 +1,4 @@
-"""What the tests recorded in docs/data/: the claims of a topic and the versions it ran on."""
+"""What the tests recorded in docs/data/: claims, versions, and what each function survives."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 CLAIMS = "docs/data/claims.json"
 VERSIONS = "docs/data/versions.json"
+SURVIVAL = "docs/data/survival.json"
 
 
 class EvidenceError(Exception):
@@ -52,6 +53,44 @@ class Claim:
         )
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a function made of a fault: `text` is its exception's; `seconds` is rounded up."""
+
+    verdict: str
+    text: str
+    seconds: int
+
+
+@dataclass(frozen=True)
+class LongLived:
+    """A function that a service lives in; `snippet` is a path below snippets/."""
+
+    snippet: str
+    function: str
+    outcomes: dict[str, Outcome]
+
+    @property
+    def key(self) -> str:
+        """The broker of the snippet."""
+        return Path(self.snippet).stem.removeprefix("on_")
+
+    @property
+    def anchor(self) -> str:
+        """The id of its row on the page of survival."""
+        path = self.snippet.removesuffix(".py").replace("/", "-")
+        return f"{path}-{self.function.replace('.', '-')}".lower()
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Servers by broker, what each fault is, and the functions in the order of their files."""
+
+    servers: dict[str, str]
+    faults: dict[str, str]
+    functions: list[LongLived]
+
+
 def _read(root: Path, name: str) -> dict[str, Any]:
     file = root / name
     if not file.is_file():
@@ -92,3 +131,28 @@ def claims(root: Path) -> dict[str, list[Claim]]:
 def versions(root: Path) -> dict[str, dict[str, str]]:
     """Return server and client by broker."""
     return _read(root, VERSIONS)
+
+
+def survival(root: Path) -> Survival:
+    """Return what each long-lived function survives: nothing before it was first recorded."""
+    if not (root / SURVIVAL).is_file():
+        return Survival({}, {}, [])
+    recorded = _read(root, SURVIVAL)
+    try:
+        functions = [
+            LongLived(
+                f"{path}.py",
+                function,
+                {
+                    fault: Outcome(one["verdict"], one["text"], one["seconds"])
+                    for fault, one in entry["faults"].items()
+                },
+            )
+            for name, entry in recorded["functions"].items()
+            for path, _, function in [name.partition(" ")]
+        ]
+        return Survival(recorded["servers"], recorded["faults"], functions)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise EvidenceError(
+            f"{SURVIVAL} does not have the expected form ({error!r}): run `make record`"
+        ) from None

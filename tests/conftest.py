@@ -62,7 +62,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each item with its broker, and put the tests of pages at the end.
+    """Mark each item with its broker; faults come first, as they wait for long, pages at the end.
 
     There, the browser's work disturbs no test of a broker. The tests of a page come together, so
     that it is opened once.
@@ -70,18 +70,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if marker := item.get_closest_marker("broker"):
             item.user_properties.append(("broker", named(marker.args[0]).key))
-    # What mostly waits comes first.
-    items.sort(
-        key=lambda item: (
-            not item.nodeid.startswith("tests/survival/"),
-            _needs_browser(item.nodeid),
-            _page(item),
-        )
-    )
+    items.sort(key=lambda item: (_needs_browser(item.nodeid), not _waits(item.nodeid), _page(item)))
 
 
 def _needs_browser(nodeid: str) -> bool:
     return nodeid.startswith("tests/site/") and "/test_copied.py" not in nodeid
+
+
+def _waits(nodeid: str) -> bool:
+    return nodeid.startswith("tests/survival/test_survival.py")
 
 
 def _page(item: pytest.Item) -> str:
@@ -94,16 +91,20 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Which tests share a process of a parallel run; each of the others goes to any.
 
     All that need a browser do: it keeps two processors busy, and two of them are slower than one.
-    Everything does if a server was given by its address, as there is only one of it. (The groups
-    that xdist 3.8 offers for this have no effect on pytest 9.2.)
+    Faults of a broker do too, as its servers and actors go from one to the next. Everything does
+    if a server was given by its address, as there is only one of it. (The groups that xdist 3.8
+    offers for this have no effect on pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         if any(broker.variable in os.environ for broker in BROKERS if broker.variable):
             return "everything"
-        if nodeid.startswith("tests/survival/"):  # one broker's servers serve all its faults
-            return "survival " + nodeid.partition("[")[2].partition("-")[0]
-        return "pages" if _needs_browser(nodeid) else nodeid
+        if _needs_browser(nodeid):
+            return "pages"
+        faults, _, which = nodeid.partition("[")
+        if faults.startswith("tests/survival/") and which:
+            return f"{faults}[{which.partition('-')[0]}"
+        return nodeid
 
 
 class Parallel:

@@ -8,6 +8,7 @@ import pytest
 
 from handbook.brokers import BROKERS
 from tests.records import Record
+from tests.survival.record import Survival
 
 
 class Report:
@@ -15,6 +16,7 @@ class Report:
 
     def __init__(self, config: pytest.Config, *, required: bool) -> None:
         self.record = Record(config)
+        self.survival = Survival(update=bool(config.getoption("--update")))
         self.required = required
         self.outcomes: dict[str, Counter[str]] = defaultdict(Counter)
         self.reasons: dict[str, set[str]] = defaultdict(set)
@@ -36,11 +38,15 @@ class Report:
             self.reasons[key].add(report.longrepr[2].removeprefix("Skipped: "))
         if report.when == "call":
             self.record.note(properties, passed=report.passed)
+            self.survival.note(properties)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
             return
         self.problems, self.notices = self.record.settle(self.servers)
+        problems, notices = self.survival.settle()
+        self.problems += problems
+        self.notices += notices
         if self.required and self.outcomes and self._whole_run(session):
             self.problems += [
                 f"{broker.label}: no test passed, and BROKERS=required"

@@ -18,7 +18,7 @@ from markdown.preprocessors import Preprocessor
 
 from handbook import page
 from handbook.diagrams import DiagramError
-from handbook.directives import choose, claims, code, diagram, rosetta, support
+from handbook.directives import choose, claims, code, diagram, rosetta, support, survival
 from handbook.directives.choose import ChooseError
 from handbook.directives.project import Project
 from handbook.evidence import EvidenceError
@@ -37,6 +37,7 @@ _EXPANDERS = {
     "recording": diagram.recording,
     "rosetta": rosetta.table,
     "support": support.table,
+    "survival": survival.expand,
 }
 
 

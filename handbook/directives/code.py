@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from handbook.brokers import BROKERS, Broker, addressed_in
+from handbook.directives import survival
 from handbook.directives.project import Project
 from handbook.evidence import VERSIONS, EvidenceError, claims, versions
 from handbook.snippet import FOLDER, Snippet, SnippetError, snippet, topics
@@ -34,7 +35,13 @@ def file(project: Project, argument: str) -> str:
     if section:
         code = shown.section(section.strip())
         title = f"{path} · {section.strip()}"
-        return "\n".join([*fence(code, f'.python title="{title}"'), "", *_facts(project, shown)])
+        return "\n".join(
+            [
+                *fence(code, f'.python title="{title}"'),
+                "",
+                *_facts(project, shown, None, section.strip()),
+            ]
+        )
     return "\n".join(_whole(project, shown, [], None))
 
 
@@ -56,7 +63,9 @@ def _whole(project: Project, shown: Snippet, marked: list[int], broker: Broker |
     ]
 
 
-def _facts(project: Project, shown: Snippet, broker: Broker | None = None) -> list[str]:
+def _facts(
+    project: Project, shown: Snippet, broker: Broker | None = None, section: str = ""
+) -> list[str]:
     link = project.published(shown.path)
     facts = [f'[Download {shown.download_name}]({link}){{ download="{shown.download_name}" }}']
     if broker:
@@ -64,6 +73,7 @@ def _facts(project: Project, shown: Snippet, broker: Broker | None = None) -> li
         for other in addressed_in(shown.whole_code):
             if other != broker:
                 facts += _needs(project, other)
+    facts += survival.facts(project, shown.path, section)
     return [*(f"<span>{fact}</span>" for fact in facts), "{ .snippet-facts }"]
 
 

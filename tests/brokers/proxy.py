@@ -25,8 +25,9 @@ class _Pair:
 class Proxy:
     """Passes on what comes to `port`, in a thread of its own, until it is closed."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, source: str = "127.0.0.1") -> None:
         self.target = target
+        self.source = source  # the address from which the server sees its clients come
         self.port = free_port()
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -39,7 +40,9 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pair = _Pair([writer])
         try:
-            beyond = await asyncio.open_connection("127.0.0.1", self.target)
+            beyond = await asyncio.open_connection(
+                "127.0.0.1", self.target, local_addr=(self.source, 0)
+            )
         except OSError:  # the server is down, and so is this connection
             pair.close()
             return

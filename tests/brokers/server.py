@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -72,6 +73,7 @@ def work_root() -> Path:
 
 #: The ports of this process. The byte at each one's place in a file is locked for the others.
 _taken: set[int] = set()
+_taking = threading.Lock()
 
 
 @functools.cache
@@ -87,13 +89,14 @@ def free_port() -> int:
     """
     while True:
         port = random.randint(20_000, 30_000)
-        if port in _taken:
-            continue
-        try:
-            fcntl.lockf(_ports(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-        except OSError:
-            continue
-        _taken.add(port)
+        with _taking:
+            if port in _taken:
+                continue
+            try:
+                fcntl.lockf(_ports(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            except OSError:
+                continue
+            _taken.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

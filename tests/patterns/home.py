@@ -11,9 +11,12 @@ import asyncio
 import importlib.util
 import inspect
 import json
+import re
+import signal
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -108,6 +111,9 @@ class Home:
         try:
             async with opened(function, arguments) as needs:
                 value = await function(*needs, **arguments)
+        except asyncio.CancelledError:
+            say(actor=actor, cancelled=True)
+            raise
         except Exception as error:
             while isinstance(error, ExceptionGroup):  # a traceback shows what is in it
                 error = error.exceptions[0]
@@ -118,18 +124,41 @@ class Home:
     def handler(self, actor: str, mode: str, only: str, times: int | None) -> Any:
         seen = Counter[str]()
 
+        async def obeying(item: str) -> None:
+            match told(item):
+                case "fail":
+                    raise RuntimeError("this handler was told to fail")
+                case "hold":
+                    await self.gates[actor].wait()
+
         async def handle(item: str, *more: Any) -> str:
             say(actor=actor, taken=item, more=more)
             seen[item] += 1
+            if mode == "as told":
+                await obeying(" ".join(each for each in (item, *more) if isinstance(each, str)))
             chosen = only in item and (times is None or seen[item] <= times)
             if mode == "fail" and chosen:
                 raise RuntimeError("this handler was told to fail")
             if mode == "hold" and chosen and not item.startswith(WARM_UP):
                 await self.gates[actor].wait()
-            say(actor=actor, done=item)
+            say(actor=actor, done=item, beside=more)
             return f"{item}: done"
 
         return handle
+
+
+def told(text: str) -> str:
+    """Return what a message asks of its handler. What fails once does so in one process only."""
+    found = re.search(r"must-[a-z-]+[0-9-]*", text)
+    item = found[0] if found else ""
+    if "must-hold" in item:
+        return "hold"
+    if "must-fail-once" in item:
+        mark = Path(f"failed-{zlib.crc32(item.encode())}")
+        if mark.exists():
+            return "do"
+        mark.touch()
+    return "fail" if "must-fail" in item else "do"
 
 
 async def main(snippet: Path) -> None:
@@ -150,6 +179,8 @@ async def main(snippet: Path) -> None:
             pause.set()  # whoever gave the commands is gone: the loop must see its end
         loop.call_soon_threadsafe(commands.put_nowait, None)
 
+    # A service that is asked to end: what runs is cancelled. A snippet may have a handler too.
+    loop.add_signal_handler(signal.SIGTERM, commands.put_nowait, None)
     threading.Thread(target=read, daemon=True).start()
     say(ready=True)
     while command := await commands.get():

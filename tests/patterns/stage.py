@@ -61,7 +61,8 @@ class Process:
     def _read(self) -> None:
         with self._events:
             for line in self._events:
-                self.events.append(json.loads(line))
+                if line.startswith('{"'):  # or a snippet prints something
+                    self.events.append(json.loads(line))
 
     def tell(self, **command: object) -> None:
         self._commands.write(json.dumps(command) + "\n")
@@ -72,7 +73,15 @@ class Process:
         return self._process.is_running()
 
     def errors(self) -> str:
-        return self._log.read_text()[-2000:]
+        return self.log()[-2000:]
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def terminate(self) -> None:
+        """Send SIGTERM, as an orchestrator does."""
+        with suppress(psutil.NoSuchProcess):
+            self._process.terminate()
 
     def ask_to_end(self) -> None:
         """Close its input: its actors are cancelled, as at a shutdown, and leave their brokers."""
@@ -158,12 +167,16 @@ class Actor:
         return "; ".join(self._said("error"))
 
     @property
+    def cancelled(self) -> bool:
+        return bool(self._said("cancelled"))
+
+    @property
     def halfway(self) -> bool:
         return bool(self._said("halfway"))
 
     @property
     def ended(self) -> bool:
-        return self.returned or bool(self.error) or not self.process.alive
+        return self.returned or bool(self.error) or self.cancelled or not self.process.alive
 
     def release(self) -> None:
         """Let a handler that holds its message finish it, and do all that follow."""
@@ -295,6 +308,11 @@ class Stage:
         handler = {"mode": mode, "only": only, "times": times}
         return self._act(self._home(), function, handler, arguments)
 
+    def begin(self, function: str, **arguments: Any) -> Actor:
+        """Call a snippet's function in the process of all calls, and don't wait."""
+        handler = {"mode": "do", "only": "", "times": None}
+        return self._act(self._callers_home(), function, handler, arguments)
+
     def _act(
         self, process: Process, function: str, handler: dict[str, Any], arguments: dict[str, Any]
     ) -> Actor:
@@ -308,8 +326,7 @@ class Stage:
 
     def call(self, function: str, **arguments: Any) -> Any:
         """Call a snippet's function and return its value; raise `SnippetError` when it fails."""
-        handler = {"mode": "do", "only": "", "times": None}
-        actor = self._act(self._callers_home(), function, handler, arguments)
+        actor = self.begin(function, **arguments)
         wait_until(lambda: actor.ended, f"{function}() to return", CALL_SECONDS)
         if not actor.returned:
             raise SnippetError(

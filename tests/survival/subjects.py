@@ -1,13 +1,15 @@
 """The long-lived functions of the snippets, found in their code, and how each is fed.
 
-A function is long-lived if it takes a `handle` (a consumer), if it is a `relay`, if it is an
-`asker` (what it yields asks), or if it sends on what `connect()` keeps open (a publisher).
+A function is long-lived if it loops and takes a `handle` (a consumer), if it is a `relay`, if it is
+an `asker` (what it yields asks), or if it sends on what `connect()` keeps open (a publisher).
 What it takes besides is looked up by the parameter's name, so that a new snippet is in by itself.
+What takes no `handle` needs a drive: see drives.py.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from handbook.brokers import named
 from tests.snippets.running import all_snippets, broker_key, companions, name
+from tests.survival.drives import AGAIN, BY_PARAMETER, DRIVES, ENDS, READ, Drive
 
 #: What a function is given, by the name of its parameter.
 VALUES: dict[str, Any] = {
@@ -27,21 +29,20 @@ VALUES: dict[str, Any] = {
     "seconds": 120.0,
     "file": "state.json",
     "partitions": 1,
+    "queue": "mail",
+    "number": "LABEL",
+    "notice": "LABEL",
 }
-#: The parameters that hold messages, and the functions that come before the first, by name.
+#: The parameters that hold messages, or one; and the functions before the first, by their names.
 MESSAGES = ("tasks", "messages", "events", "videos", "views")
+ONE = ("task", "message", "event", "video", "view", "body")
 BEFORE = ("declare", "subscribe", "replay")
-SENDERS = ("upload", "submit", "publish")
+SENDERS = ("upload", "submit", "publish", "send")
 
 #: Added to a requestor's copy. A question that nobody answers in time is asked again.
 ASK = """
 
-async def one_question(messages):
-    async with asker() as ask:
-        return [await ask(question, 15) for question in messages]
-
-
-async def keep_asking(handle):
+async def drive_live(handle):
     async with asker() as ask:
         number = 0
         while True:
@@ -54,22 +55,25 @@ async def keep_asking(handle):
                 await handle(f"answered-{number}")
             await asyncio.sleep(0.3)
 """
+#: Added to a replier's copy.
+QUESTION = """
+
+async def drive_feed(messages):
+    async with asker() as ask:
+        return [await ask(question, 15) for question in messages]
+"""
 #: Added to a publisher's copy.
 PUBLISH = """
 
-async def keep_publishing(handle):
+async def drive_live(handle):
     async with connect() as it:
-        number = 0
-        while True:
-            number += 1
-            await {send}(it, {arguments})
-            await handle(f"sent-{{number}}")
-            await asyncio.sleep(0.3)
+        await keep_calling(lambda label: {send}(it, **{arguments}), handle)
 """
+LABEL = '"LABEL"'
 
 
-class UnknownParameterError(Exception):
-    """A long-lived function takes what nobody knows how to give it."""
+class UnknownError(Exception):
+    """A long-lived function that nobody knows how to try."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Subject:
     snippet: Path
     function: str
     kind: str  # consumer, replier, relay, requestor, publisher
+    drive: Drive | None = None
 
     @property
     def key(self) -> str:
@@ -92,7 +97,22 @@ class Subject:
 
     @property
     def name(self) -> str:
-        return f"{name(self.snippet).removesuffix('.py')} {self.function}"
+        return f"{_named(self.snippet)} {self.function}"
+
+    @property
+    def obeys(self) -> bool:
+        """Tell whether its handler can be told to fail, or to hold what it has."""
+        if self.drive:
+            return self.drive.obeys
+        return self.kind in {"consumer", "replier"}
+
+    def has(self, function: str) -> bool:
+        """Tell whether its drive has this function."""
+        return self.drive is not None and f"def {function}(" in self.drive.code
+
+
+def _named(snippet: Path) -> str:
+    return name(snippet).removesuffix(".py")
 
 
 @cache
@@ -101,24 +121,38 @@ def functions(snippet: Path) -> dict[str, ast.AsyncFunctionDef]:
     tree = ast.parse(snippet.read_text())
     found = _coroutines(tree)
     taken = {
-        alias.name
+        alias.asname or alias.name: alias.name
         for node in tree.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
-        if alias.asname is None
     }
     for companion in companions(snippet):
         theirs = _coroutines(ast.parse(companion.read_text()))
-        found |= {each: theirs[each] for each in theirs.keys() & taken if each not in found}
+        found |= {
+            ours: theirs[each]
+            for ours, each in taken.items()
+            if each in theirs and ours not in found
+        }
     return found
 
 
 def _coroutines(tree: ast.Module) -> dict[str, ast.AsyncFunctionDef]:
-    return {
-        node.name: node
-        for node in tree.body
-        if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_")
-    }
+    found: dict[str, ast.AsyncFunctionDef] = {}
+    for node in tree.body:
+        if isinstance(node, ast.AsyncFunctionDef):
+            found[node.name] = node
+        elif isinstance(node, ast.ClassDef):
+            found |= {
+                f"{node.name}.{each.name}": each
+                for each in node.body
+                if isinstance(each, ast.AsyncFunctionDef)
+            }
+    return {each: one for each, one in found.items() if not one.name.startswith("_") and _does(one)}
+
+
+def _does(function: ast.AsyncFunctionDef) -> bool:
+    """Tell whether a function does anything: one that a broker has no need of is a docstring."""
+    return len(function.body) > 1 or ast.get_docstring(function) is None
 
 
 def parameters(function: ast.AsyncFunctionDef) -> dict[str, str]:
@@ -127,10 +161,15 @@ def parameters(function: ast.AsyncFunctionDef) -> dict[str, str]:
     return {each.arg: ast.unparse(each.annotation or ast.Constant(None)) for each in arguments}
 
 
+@cache
 def subjects(key: str) -> list[Subject]:
     """Return all that is long-lived on a broker, in the order of the files."""
-    named(key)
-    return [one for path in all_snippets() if broker_key(path) == key for one in _of(path)]
+    return [one for path in all_snippets() if broker_key(path) == key for one in of(path)]
+
+
+def chosen(key: str) -> list[Subject]:
+    """Return the subjects, or those whose name has what SURVIVE is set to."""
+    return [one for one in subjects(key) if os.environ.get("SURVIVE", "") in one.name]
 
 
 def consumer_of(snippet: Path) -> str | None:
@@ -139,28 +178,54 @@ def consumer_of(snippet: Path) -> str | None:
     return next((each for each, function in its if "handle" in parameters(function)), None)
 
 
-def _of(snippet: Path) -> Iterator[Subject]:
+def loops(function: ast.AsyncFunctionDef) -> bool:
+    """Tell whether it has a loop that another one's deeds could make endless."""
+    return any(isinstance(node, (ast.While, ast.AsyncFor)) for node in ast.walk(function))
+
+
+def of(snippet: Path) -> Iterator[Subject]:
+    """Yield the long-lived functions of one snippet."""
     its = functions(snippet)
     sender = next((each for each in SENDERS if each in its), None)
     own = _coroutines(ast.parse(snippet.read_text()))
     for each, function in own.items():
-        if each == "asker":
-            yield Subject(snippet, "asker", "requestor")
-        elif each == "relay" and sender and not isinstance(function.body[-1], ast.Expr):
-            yield Subject(snippet, "relay", "relay")
-        elif "handle" in parameters(function):
-            if "asker" in its:
-                yield Subject(snippet, each, "replier")
-            elif sender and ("relay" not in its or "relay" in own):
-                yield Subject(snippet, each, "consumer")
-    if sender in own and "connect" in its and _keeps(own[sender]):
-        yield Subject(snippet, str(sender), "publisher")
+        full, takes = f"{_named(snippet)} {each}", parameters(function)
+        drive = next((BY_PARAMETER[it] for it in takes if it in BY_PARAMETER), None)
+        drive = drive if loops(function) else None
+        if drive := DRIVES.get(full, drive):
+            yield Subject(snippet, each, drive.kind, drive)
+        elif full in ENDS:
+            continue
+        elif each == "asker":
+            yield Subject(snippet, each, "requestor", Drive("requestor", ASK))
+        elif each == "relay":
+            yield Subject(snippet, each, "relay")
+        elif "handle" in takes and "asker" in its:
+            yield Subject(snippet, each, "replier", Drive("replier", QUESTION, obeys=True))
+        elif "handle" in takes and sender:
+            yield Subject(snippet, each, "consumer")
+        elif each == sender and "connect" in its and _keeps(function):
+            yield Subject(snippet, each, "publisher")
+
+
+def untried(snippet: Path) -> list[str]:
+    """Return the functions that have a loop and that nobody tries, or says why not."""
+    tried = {one.function for one in of(snippet)}
+    taker = {"connect", "asker", *READ, *BEFORE, *SENDERS}
+    return [
+        f"{_named(snippet)} {each}"
+        for each, function in _coroutines(ast.parse(snippet.read_text())).items()
+        if (loops(function) or "handle" in parameters(function))
+        and each not in tried | taker
+        and f"{_named(snippet)} {each}" not in ENDS
+    ]
 
 
 def _keeps(sender: ast.AsyncFunctionDef) -> bool:
     """Tell whether a function sends messages on what is open: its first parameter."""
     first, *others = [*parameters(sender), ""]
-    return bool(first) and first not in MESSAGES and not {*MESSAGES}.isdisjoint(others)
+    sent = {*MESSAGES, *ONE}
+    return bool(first) and first not in sent and not sent.isdisjoint(others)
 
 
 def arguments(subject: Subject, function: str) -> dict[str, Any]:
@@ -172,23 +237,26 @@ def arguments(subject: Subject, function: str) -> dict[str, Any]:
             given[parameter] = VALUES[parameter]
         elif parameter == "patterns":
             given[parameter] = [">" if subject.key == "nats" else "#"]
-        elif parameter not in (*MESSAGES, "handle") and position:
-            raise UnknownParameterError(
+        elif parameter not in (*MESSAGES, *ONE, "handle", "limit") and position:
+            raise UnknownError(
                 f"{name(subject.snippet)}: {function}() takes {parameter!r}, and nobody knows what"
                 " to give it: name it as the other snippets do, or add it to VALUES in"
-                " tests/survival/subjects.py"
+                " tests/survival/subjects.py, or a drive to tests/survival/drives.py"
             )
     return given
 
 
-def messages(subject: Subject, function: str, labels: list[str]) -> dict[str, list[Any]]:
+def messages(subject: Subject, function: str, labels: list[str]) -> dict[str, Any]:
     """Return the messages that carry these labels, as the function takes them."""
     for parameter, annotation in parameters(functions(subject.snippet)[function]).items():
         if parameter in MESSAGES:
             pairs = "tuple" in annotation
             return {parameter: [_message(subject.topic, each, pairs=pairs) for each in labels]}
-    raise UnknownParameterError(
-        f"{name(subject.snippet)}: {function}() sends, and takes none of {', '.join(MESSAGES)}"
+        if parameter in ONE:
+            return {parameter: labels[0]}
+    raise UnknownError(
+        f"{name(subject.snippet)}: {function}() sends, and takes none of {', '.join(MESSAGES)}: "
+        "name its parameter so, or add a drive to tests/survival/drives.py"
     )
 
 
@@ -201,17 +269,40 @@ def _message(topic: str, label: str, *, pairs: bool) -> Any:
         return f'{{"kind": "viewed", "video": "{label}", "country": "AT"}}'
     if topic == "topic_router":
         return "video.uploaded.en", label
-    return (label, label) if pairs else label
+    return ("cat", label) if pairs else label
 
 
-def driver(subject: Subject) -> tuple[str, str]:
-    """Return what is added to the subject's copy, and the function that is then its life."""
-    if subject.kind in {"requestor", "replier"}:
-        return ASK, "keep_asking" if subject.kind == "requestor" else subject.function
-    if subject.kind != "publisher":
-        return "", subject.function
-    given: dict[str, Any] = arguments(subject, subject.function)
-    [(parameter, [message])] = messages(subject, subject.function, ["LABEL"]).items()
-    text = repr({**given, parameter: [message]}).replace("'LABEL'", "f'sent-{number}'")
-    text = text.replace("LABEL", "sent-0")
-    return PUBLISH.format(send=subject.function, arguments=f"**{text}"), "keep_publishing"
+def driven(subject: Subject) -> str:
+    """Return what is added to the subject's copy."""
+    if subject.drive:
+        added = subject.drive.code
+    elif subject.kind == "publisher":
+        given = arguments(subject, subject.function)
+        given |= messages(subject, subject.function, ["LABEL"])
+        added = PUBLISH.format(send=subject.function, arguments=_with_label(given))
+    else:
+        return ""
+    head = "\n\nimport asyncio\nfrom pathlib import Path\n"
+    return head + (AGAIN if subject.kind == "publisher" else "") + added
+
+
+def _with_label(given: dict[str, Any]) -> str:
+    """Return the arguments as code, in which the variable `label` is the message."""
+    tree = ast.parse(repr(given), mode="eval")
+    for node in ast.walk(tree):
+        for field, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                setattr(node, field, [_label(each) for each in value])
+            elif isinstance(value, ast.AST):
+                setattr(node, field, _label(value))
+    return ast.unparse(tree)
+
+
+def _label(node: Any) -> Any:
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        return node
+    before, found, after = node.value.partition("LABEL")
+    if not found:
+        return node
+    code = f"{before!r} + label + {after!r}" if before or after else "label"
+    return ast.parse(code, mode="eval").body
