@@ -49,6 +49,8 @@ def test_a_page_keeps_to_itself_fits_and_is_accessible(
             assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
             seen.page.wait_for_function(REACHABLE)
             assert violations(seen.page, colours_only=dark) == []
+    seen.page.set_viewport_size({"width": 320, "height": 900})
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 320
     origins = {f"{url.scheme}://{url.netloc}/" for url in map(urlsplit, seen.requests)}
     assert origins == {built_site.address}
     assert seen.complaints == []
