@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from uuid import uuid4
 
 import nats
@@ -31,11 +31,12 @@ from nats.js.api import (
 )
 from nats.js.errors import ServiceUnavailableError
 
-URL = urlsplit(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))
+URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 SECONDS = 15.0  # for an answer: longer than a server may stand still
 AWAY = 40.0  # seconds for which the client tries to connect again
 FORGET = 3600.0  # seconds until a reader without a name is deleted
 FIRST_ID = "first-id"
+SIGNS = "!#$%&'*+-.^_`|~"  # beside letters and digits, in a header's name
 LOST = (
     TimeoutError,
     ConnectionClosedError,
@@ -43,6 +44,22 @@ LOST = (
     OutboundBufferLimitError,
     ServiceUnavailableError,
 )
+
+
+def address() -> dict[str, Any]:
+    """Read one server or several (a,b), with a user or a token for all.
+
+    The client would leave encoded what is encoded in an address.
+    """
+    urls = [urlsplit(url.strip()) for url in URL.split(",")]
+    servers = [
+        url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+        for url in urls
+    ]
+    both = urls[0].username, urls[0].password
+    login = [unquote(each) for each in both if each is not None]
+    names = ("user", "password") if len(login) > 1 else ("token",)
+    return {"servers": servers, **dict(zip(names, login, strict=False))}
 
 
 @asynccontextmanager
@@ -75,10 +92,7 @@ async def connect_core(
         async with (
             asyncio.timeout(SECONDS) as user,
             await nats.connect(
-                URL._replace(netloc=URL.netloc.rpartition("@")[2]).geturl(),
-                # In the address, the client would leave them encoded.
-                user=unquote(URL.username) if URL.username else None,
-                password=unquote(URL.password) if URL.password else None,
+                **address(),
                 name=name,
                 ping_interval=5,  # after two without an answer, anew
                 allow_reconnect=reconnect,
@@ -247,15 +261,23 @@ async def forward(
     """Publish a copy with its headers, its id, and where it came from."""
     headers, at = message.headers or {}, message.metadata
     number = at.sequence.stream
+    # Orders to the first stream, such as Nats-Expected-Stream, are not for
+    # this one. A name that the client would refuse to write is encoded.
+    kept = {
+        quote(name, safe=SIGNS): value
+        for name, value in headers.items()
+        if not name.startswith("Nats-")
+    }
     first = headers.get(FIRST_ID) or headers.get("Nats-Msg-Id", "")
     new = {
         FIRST_ID: first,
         "origin": message.subject,
         # A stream that has seen the first id would drop the copy. It does
-        # drop a second copy of this message, if a worker dies in between.
-        "Nats-Msg-Id": f"{first}@{at.stream}/{number}",
+        # drop a second copy of this message, if a worker dies in between. The
+        # time: a stream that is made again begins to count again.
+        "Nats-Msg-Id": f"{first}@{at.stream}/{number}/{at.timestamp}",
     }
-    await jetstream.publish(to, message.data, headers=headers | new | more)
+    await jetstream.publish(to, message.data, headers=kept | new | more)
 
 
 @asynccontextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from types import ModuleType
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.brokers import Server
 from tests.brokers.nats import Nats
+from tests.brokers.server import free_port
 from tests.patterns.home import load
 from tests.snippets.running import SNIPPETS
 
@@ -37,6 +37,15 @@ class Guarded(Nats):
             file.write(ACCOUNTS)
 
 
+class TokenOnly(Nats):
+    """A server that asks for a token."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        with self.configuration.open("a") as file:
+            file.write('authorization { token: "s3/cr@t" }\n')
+
+
 @pytest.fixture
 def client() -> ModuleType:
     load(SNIPPETS / "patterns" / "work_queue" / "on_nats.py")
@@ -44,7 +53,7 @@ def client() -> ModuleType:
 
 
 def use(client: ModuleType, server: Server, who: str = "") -> None:
-    client.URL = urlsplit(f"nats://{who}{server.host}:{server.port_number}")  # type: ignore[attr-defined]
+    client.URL = f"nats://{who}{server.host}:{server.port_number}"  # type: ignore[attr-defined]
 
 
 async def make(client: ModuleType) -> None:
@@ -75,6 +84,105 @@ def test_credentials_are_decoded_and_a_missing_right_is_named(
 
     with server.another(Guarded) as guarded:
         asyncio.run(both())
+
+
+def test_an_address_may_hold_a_token(client: ModuleType, server: Server) -> None:
+    async def ask() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await jetstream.account_info()
+
+    with server.another(TokenOnly) as locked:
+        use(client, locked, "s3%2Fcr%40t@")
+        asyncio.run(ask())
+        use(client, locked, "s3@")
+        with pytest.raises(ConnectionError, match="NATS"):
+            asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "form", ["{gone},{there}", " {there} , {gone} ", "{gone},127.0.0.1:{port}"]
+)
+def test_an_address_may_name_several_servers(client: ModuleType, server: Server, form: str) -> None:
+    async def ask() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await jetstream.account_info()
+
+    with server.another(Guarded) as guarded:
+        login, port = "up%40loader:p%40ss%2Fw%3Ard@", guarded.port_number
+        client.URL = form.format(  # type: ignore[attr-defined]
+            gone=f"nats://{login}127.0.0.1:{free_port()}",
+            there=f"nats://{login}127.0.0.1:{port}",
+            port=port,
+        )
+        asyncio.run(ask())
+
+
+def test_a_copy_takes_no_orders_that_were_for_the_first_stream(
+    client: ModuleType, server: Server
+) -> None:
+    """With one of these headers, the server would refuse the copy, each time it is tried."""
+    orders = {"Nats-Expected-Stream": QUEUE, "Nats-Expected-Last-Sequence": "0"}
+    use(client, server)
+
+    async def proof() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await make(client)
+            await jetstream.add_stream(name="dead", subjects=["dead"])
+            # With a last sequence, it is refused by a stream that has a message.
+            await jetstream.publish("dead", b"another")
+            await jetstream.publish(QUEUE, b"cat.mp4", headers={"trace": "17", **orders})
+            async for message in client.consume(jetstream, QUEUE, "workers", 1):
+                await client.forward(jetstream, "dead", message)
+            [_, copy] = [each async for each in client.look(jetstream, "dead")]
+            assert copy.headers["trace"] == "17"
+            assert not orders.keys() & copy.headers.keys()
+
+    asyncio.run(proof())
+
+
+def test_a_header_whose_name_the_client_refuses_to_write_is_copied(
+    client: ModuleType, server: Server
+) -> None:
+    use(client, server)
+    head = b"NATS/1.0\r\nX-(a/b): 17\r\nX-100%: 18\r\n\r\n"
+
+    async def proof() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await make(client)
+            await jetstream.add_stream(name="dead", subjects=["dead"])
+            _, writer = await asyncio.open_connection(server.host, server.port_number)
+            writer.write(b'CONNECT {"headers": true, "verbose": false}\r\n')
+            writer.write(b"HPUB %s %d %d\r\n" % (QUEUE.encode(), len(head), len(head)))
+            writer.write(head + b"\r\n")
+            async for message in client.consume(jetstream, QUEUE, "workers", 1):
+                await client.forward(jetstream, "dead", message)
+            writer.close()
+            [copy] = [each async for each in client.look(jetstream, "dead")]
+            assert copy.headers["X-%28a%2Fb%29"] == "17"
+            assert copy.headers["X-100%"] == "18"
+
+    asyncio.run(proof())
+
+
+def test_a_message_without_an_id_has_a_copy_although_its_stream_was_made_again(
+    client: ModuleType, server: Server
+) -> None:
+    """It has the number of one before, for which the stream of copies would take it."""
+    use(client, server)
+
+    async def proof() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await jetstream.add_stream(name="dead", subjects=["dead"])
+            for body in (b"cat.mp4", b"dog.mp4"):
+                await make(client)
+                await jetstream.publish(QUEUE, body)
+                async for message in client.consume(jetstream, QUEUE, "workers", 1):
+                    await client.forward(jetstream, "dead", message)
+                await jetstream.delete_stream(QUEUE)
+            found = [each.data async for each in client.look(jetstream, "dead")]
+            assert found == [b"cat.mp4", b"dog.mp4"]
+
+    asyncio.run(proof())
 
 
 def test_a_server_that_stays_away_ends_its_user_with_the_cause(
