@@ -259,16 +259,16 @@ async def forward(
     jetstream: JetStreamContext, to: str, message: Msg, **more: str
 ) -> None:
     """Publish a copy with its headers, its id, and where it came from."""
-    headers, at = message.headers or {}, message.metadata
+    its, at = message.headers or {}, message.metadata
     number = at.sequence.stream
     # Orders to the first stream, such as Nats-Expected-Stream, are not for
     # this one. A name that the client would refuse to write is encoded.
-    kept = {
+    headers = {
         quote(name, safe=SIGNS): value
-        for name, value in headers.items()
+        for name, value in its.items()
         if not name.startswith("Nats-")
     }
-    first = headers.get(FIRST_ID) or headers.get("Nats-Msg-Id", "")
+    first = its.get(FIRST_ID) or its.get("Nats-Msg-Id", "")
     new = {
         FIRST_ID: first,
         "origin": message.subject,
@@ -277,7 +277,7 @@ async def forward(
         # time: a stream that is made again begins to count again.
         "Nats-Msg-Id": f"{first}@{at.stream}/{number}/{at.timestamp}",
     }
-    await jetstream.publish(to, message.data, headers=kept | new | more)
+    await jetstream.publish(to, message.data, headers=headers | new | more)
 
 
 @asynccontextmanager
