@@ -217,17 +217,15 @@ async def look_behind(
     return [entry for _, entries in streams for entry in entries]
 
 
-async def follow(redis: Redis, stream: str) -> AsyncIterator[Entry]:
-    """Yield each entry of a stream, for ever, whatever connection is lost."""
-    after = "0"
-    while True:
-        try:
-            entries = await look_behind(redis, stream, after)
-        except LOST:  # the next call connects anew
-            await asyncio.sleep(0.1)
-            continue
-        for after, fields in entries:
-            yield after, fields
+async def now(redis: Redis) -> float:
+    """Return the server's time in seconds: so no clocks need agree."""
+    seconds, microseconds = await redis.time()
+    return float(seconds) + float(microseconds) / 1e6
+
+
+async def age(redis: Redis, number: str) -> float:
+    """Return how long ago an entry was added: its id begins with the ms."""
+    return await now(redis) - int(number.split("-")[0]) / 1e3
 
 
 async def look(redis: Redis, stream: str) -> list[Entry]:

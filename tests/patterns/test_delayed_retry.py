@@ -55,7 +55,7 @@ TO_WAIT = {
     "rabbitmq": "to, number = WAITS[pause], number + 1",
     "kafka": "await copy(producer, to, record, notes)",
     "nats": "await message.nak(delay=delay(number, RANDOM))",
-    "redis": "await park(KEYS, task)",
+    "redis": "settle.zadd(WAITING, {task: due})",
     "postgresql": "await db.execute(PARK, [pause, task])",
 }
 ELSEWHERE = "next(iter(WAITS.values()))"
@@ -81,7 +81,7 @@ IN_MEMORY = "asyncio.get_running_loop().call_later(60, asyncio.ensure_future, {0
         with_help="a topic for each delay, paused until its first record is due",
     ),
     nats=holds(TO_WAIT["nats"], SLEEPS),
-    redis=holds(TO_WAIT["redis"], SLEEPS, with_help="a sorted set, and two scripts"),
+    redis=holds(TO_WAIT["redis"], SLEEPS, with_help="a sorted set, and a script"),
     mqtt=differs("The worker sleeps with the task in its hands, and new tasks wait as well."),
     postgresql=holds(
         TO_WAIT["postgresql"], SLEEPS, with_help="a column that says when a task is due"
@@ -109,7 +109,7 @@ def test_a_task_that_waits_holds_up_nobody(stage: Stage) -> None:
     rabbitmq=holds("message, note, pause)", "message, note, 0.001)"),
     kafka=holds("if 0 < left <= max(WAITS):", "if False:"),
     nats=holds("message.nak(delay=delay(number, RANDOM))", "message.nak()"),
-    redis=holds("redis.call('ZADD', KEYS[2], due,", "redis.call('ZADD', KEYS[2], 0,"),
+    redis=holds("due = await now(redis) + delay(number, RANDOM)", "due = 0"),
     mqtt=holds("await asyncio.sleep(delay(number, RANDOM))", "pass"),
     postgresql=holds("WHERE due <= now()", ""),
 )
@@ -145,7 +145,7 @@ def test_the_delays_are_kept_and_grow(stage: Stage) -> None:
     ),
     redis=holds(
         TO_WAIT["redis"],
-        IN_MEMORY.format("redis.xadd(QUEUE, again)") + "; await redis.xack(QUEUE, GROUP, entry)",
+        IN_MEMORY.format("redis.xadd(QUEUE, again)"),
     ),
     mqtt=holds(
         "body = message.payload\n",

@@ -66,10 +66,7 @@ CORRELATION = {
         'number = next(iter(waiting), b"")',
     ),
     "nats": (REQUEST, ONE_INBOX),
-    "redis": (
-        'number = fields.get("correlation_id", "")',
-        'number = next(iter(waiting), "")',
-    ),
+    "redis": ('to = f"{REPLIES}{uuid4().hex}"', 'to = f"{REPLIES}of all"'),
     "mqtt": (
         'number = getattr(message.properties, "CorrelationData", b"")',
         'number = next(iter(waiting), b"")',
@@ -82,7 +79,7 @@ CORRELATION = {
 WITH_HELP = {
     "minibroker": "a queue for each asker's answers, and headers",
     "kafka": "a topic for answers, and headers",
-    "redis": "a stream for each asker's answers, and fields",
+    "redis": "a list for each answer, and fields",
     "postgresql": "a column for the answer, and a look at it again and again",
 }
 
@@ -133,12 +130,10 @@ RUDE = {
         "await connection.publish(message.reply,",
     ),
     "redis": (
-        "await redis.xadd(QUESTIONS, fields)",
-        'await redis.xadd(QUESTIONS, {"question": b"\\xff"}); await redis.xadd(QUESTIONS, fields)',
+        "await redis.xadd(QUESTIONS, fields",
+        'await redis.xadd(QUESTIONS, {"question": b"\\xff"}); await redis.xadd(QUESTIONS, fields',
         "reply = await handle(question)",
-        'await redis.xadd(to, {"answer": "stray"}); '
-        'await redis.xadd(to, {"correlation_id": "0", "answer": "stray"}); '
-        'await redis.xadd(to, {"hello": "?"}); reply = await handle(question)',
+        'await redis.rpush(f"{REPLIES}of all", "stray"); reply = await handle(question)',
     ),
     "mqtt": (
         "while not await client.publish(",
@@ -288,7 +283,7 @@ def test_a_killed_repliers_question_goes_to_another(stage: Stage) -> None:
     rabbitmq=holds("expiration=seconds,", "expiration=60,"),
     kafka=holds("elif time.time() < deadline:", "elif deadline:"),
     nats=holds("if deadline < time.time():", "if not deadline:"),
-    redis=holds('< asked + float(fields["seconds"])', "< asked + 60"),
+    redis=holds('< float(fields["seconds"])', "< 60"),
     mqtt=holds('extra["MessageExpiryInterval"] = ceil(seconds)', "ceil(seconds)"),
     postgresql=holds(" AND deadline > clock_timestamp()", ""),
 )

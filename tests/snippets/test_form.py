@@ -35,9 +35,6 @@ LONGER = {
     # Kafka has no return address: an asker chooses a partition, and finds its end first.
     "patterns/request_reply/on_kafka.py": 115,
     "patterns/idempotent_receiver/on_minibroker.py": 112,
-    # Redis has neither a delay nor a return address.
-    "patterns/delayed_retry/on_redis.py": 117,
-    "patterns/request_reply/on_redis.py": 124,
     # RabbitMQ has no delay, no end of a stream and no key: the snippets build these.
     "patterns/delayed_retry/on_rabbitmq.py": 112,
     "patterns/event_replay/on_rabbitmq.py": 130,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from redis.asyncio import Redis
 
-from redis_client import Worker, add, connect, create_group
+from redis_client import Worker, add, age, connect, create_group
 
 QUEUE, GROUP = "push", "workers"
 LEASE = 2_000  # ms until a silent worker's task may be claimed; usual: 30_000
@@ -28,11 +28,8 @@ async def submit(redis: Redis, tasks: Sequence[str], seconds: float) -> None:
 
 
 async def too_late(redis: Redis, number: str, fields: dict[str, str]) -> bool:
-    # Both by the server's clock: an entry's id begins with its time in ms.
-    seconds, microseconds = await redis.time()
-    age = seconds + microseconds / 1e6 - int(number.split("-")[0]) / 1000
     try:
-        return age > float(fields["ttl"])
+        return await age(redis, number) > float(fields["ttl"])
     except (KeyError, ValueError):
         return False  # no time, or none that we can read: rather deliver it
 

@@ -2,25 +2,26 @@
 # requires-python = ">=3.11"
 # dependencies = ["redis>=8.1"]
 # ///
-"""Request-reply on Redis Streams: each asker gets its own answers."""
+"""Request-reply on Redis: a stream of questions, a list for each answer."""
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
 from redis.asyncio import Redis
 
 import redis_client
-from redis_client import Worker, connect, create_group, follow
+from redis_client import Worker, age, connect, create_group
 
 # The tag in braces: in a cluster, questions and answers are on one node.
 QUESTIONS, REPLIES, GROUP = "{lengths}", "{lengths}:replies:", "repliers"
-FIELDS = {"question", "reply_to", "correlation_id", "seconds"}
+FIELDS = {"question", "reply_to", "seconds"}
 LEASE = 2_000  # ms until a dead replier's question goes on; usual: 30_000
-KEEP = 60  # seconds until answers that nobody took are deleted
+KEEP = 60  # seconds until an answer that nobody took is deleted
 
 Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
@@ -32,39 +33,22 @@ async def declare(redis: Redis) -> None:
 
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
-    """Name a stream for answers; what it yields may be used concurrently."""
-    replies = f"{REPLIES}{uuid4().hex}"
-    waiting: dict[str, asyncio.Future[str]] = {}
-
-    async def listen() -> None:
-        async for _, fields in follow(redis, replies):
-            number = fields.get("correlation_id", "")
-            if number in waiting and "answer" in fields:  # else: late
-                waiting.pop(number).set_result(fields["answer"])
-
-    async def ask(question: str, seconds: float) -> str:
-        number = uuid4().hex
-        answer = waiting[number] = asyncio.Future()
-        fields: Any = {"question": question, "seconds": seconds}
-        fields |= {"reply_to": replies, "correlation_id": number}
-        both: Any = [answer, listener]
-        try:
-            async with asyncio.timeout(seconds):
-                await redis.xadd(QUESTIONS, fields)
-                redis_client.end_if_cancelled()
-                await asyncio.wait(both, return_when="FIRST_COMPLETED")
-                if listener.done():
-                    listener.result()  # raises what ended it
-                return answer.result()
-        finally:
-            waiting.pop(number, None)
-
+    """Open a pool: each question that waits takes a connection of it."""
     async with connect() as redis:
-        listener = asyncio.create_task(listen())
-        try:
-            yield ask
-        finally:
-            listener.cancel()
+
+        async def ask(question: str, seconds: float) -> str:
+            until = time.monotonic() + seconds
+            # A list for this answer alone: no other can be taken for it.
+            to = f"{REPLIES}{uuid4().hex}"
+            fields: Any = {"question": question, "reply_to": to}
+            await redis.xadd(QUESTIONS, fields | {"seconds": seconds})
+            while (left := until - time.monotonic()) > 0:
+                redis_client.end_if_cancelled()
+                if found := await redis.blpop([to], min(left, 1)):
+                    return str(found[1])
+            raise TimeoutError(f"no answer within {seconds} s")
+
+        yield ask
 
 
 async def answer(replier: str, handle: Handler) -> None:
@@ -78,26 +62,18 @@ async def answer(replier: str, handle: Handler) -> None:
                     if await is_awaited(redis, place, fields):
                         question, to = fields["question"], fields["reply_to"]
                         reply = await handle(question)
-                        number = fields["correlation_id"]
-                        settle.xadd(
-                            to, {"correlation_id": number, "answer": reply}
-                        )
+                        settle.rpush(to, reply)
                         settle.expire(to, KEEP)
                     await settle.execute()
 
 
 async def is_awaited(redis: Redis, place: str, fields: dict[str, str]) -> bool:
-    # Both times are the server's: no clocks need agree.
-    seconds, micros = await redis.time()
-    asked = int(place.split("-")[0]) / 1_000
-    try:
-        # Whoever asks may not name any other key for the answer.
-        if FIELDS - {*fields} or not fields["reply_to"].startswith(REPLIES):
-            raise ValueError("a field is missing, or is no return address")
-        return seconds + micros / 1e6 < asked + float(fields["seconds"])
-    except ValueError as error:
-        logging.warning("not a question: %r %r", error, fields)
-        return False
+    # Whoever asks may not name any other key for the answer.
+    if {*fields} >= FIELDS and fields["reply_to"].startswith(REPLIES):
+        with suppress(ValueError):
+            return await age(redis, place) < float(fields["seconds"])
+    logging.warning("not a question: %r", fields)
+    return False
 
 
 async def main() -> None:
