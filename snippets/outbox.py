@@ -55,7 +55,8 @@ async def move(db: Connection, publish: Publish) -> int:
                 async with asyncio.timeout(CONFIRM_SECONDS):
                     await publish(rows)
             except TimeoutError as error:
-                raise TimeoutError(f"no confirm in time: {error}") from error
+                why = str(error) or f"no answer in {CONFIRM_SECONDS:g} s"
+                raise TimeoutError(f"no confirm: {why}") from error
             await db.execute(DELETE, [[number for number, _ in rows]])
         return len(rows)
 
