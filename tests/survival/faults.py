@@ -261,6 +261,8 @@ def _rights(life: Life, *, taken: bool) -> None:
         with psycopg.connect(f"{server.address.rpartition('/')[0]}/{own}", autocommit=True) as db:
             for what in ("TABLES", "SEQUENCES"):
                 db.execute(change.format(what, own))
+            # Who reads a replication slot needs no right on any table.
+            db.execute(f"ALTER ROLE {own} {'NO' if taken else ''}REPLICATION")
     elif server.key == "redis":
         with redis.Redis(port=server.port_number, username=ADMIN, password=ADMIN) as client:
             # It may still connect, which is what a forgotten right looks like.
