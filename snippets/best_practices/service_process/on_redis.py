@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,11 @@ async def connect() -> AsyncIterator[Redis]:
 
 
 async def declare(redis: Redis) -> None:
-    with suppress(ResponseError):  # BUSYGROUP: it is there already
+    try:
         await redis.xgroup_create(QUEUE, GROUP, id="0", mkstream=True)
+    except ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):  # it is there already
+            raise
 
 
 async def submit(redis: Redis, tasks: Sequence[str]) -> None:
@@ -76,8 +79,10 @@ async def work(redis: Redis, handle: Handler) -> None:
         beat()  # twice a second, with or without a task
         for number, fields in found:
             renewal = asyncio.create_task(renew(redis, number))
-            await handle(fields["task"])
-            renewal.cancel()
+            try:
+                await handle(fields.get("task", str(fields)))
+            finally:
+                renewal.cancel()
             await redis.xack(QUEUE, GROUP, number)
             await redis.xdel(QUEUE, number)
 

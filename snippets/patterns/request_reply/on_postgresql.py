@@ -5,6 +5,7 @@
 """Request-reply on PostgreSQL: the answer comes into the question's row."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -50,14 +51,13 @@ async def asker() -> AsyncIterator[Ask]:
     async with connect() as db:
 
         async def ask(question: str, seconds: float) -> str:
-            number = uuid4()
-            async with asyncio.timeout(seconds):
-                await db.execute(ASK, [number, question, seconds])
-                while True:
-                    taken = await db.execute(TAKE_ANSWER, [number])
-                    async for (answer,) in taken:
-                        return str(answer)
-                    await asyncio.sleep(POLL_SECONDS)
+            number, until = uuid4(), time.monotonic() + seconds
+            await db.execute(ASK, [number, question, seconds])
+            while time.monotonic() < until:
+                async for (answer,) in await db.execute(TAKE_ANSWER, [number]):
+                    return str(answer)
+                await asyncio.sleep(POLL_SECONDS)
+            raise TimeoutError(f"no answer within {seconds} s")
 
         yield ask
 

@@ -55,6 +55,9 @@ STATUS = "SELECT status, percent, attempt, result FROM job WHERE request = %s"
 class NotMineError(Exception):
     """The job is another worker's, or cancelled: stop working on it."""
 
+    def __init__(self, job: int, attempt: int) -> None:
+        super().__init__(f"job {job} has gone on without attempt {attempt}")
+
 
 class Jobs:
     """What the web application and the workers do with the table."""
@@ -74,16 +77,17 @@ class Jobs:
     async def report(self, job: int, attempt: int, percent: int) -> None:
         args = [percent, LEASE, job, attempt]
         if not (await self.db.execute(REPORT, args)).rowcount:
-            raise NotMineError
+            raise NotMineError(job, attempt)
 
     async def finish(self, job: int, attempt: int, result: str) -> None:
         args = [result, job, attempt]
         if not (await self.db.execute(FINISH, args)).rowcount:
-            raise NotMineError
+            raise NotMineError(job, attempt)
 
     async def status(self, request: str) -> str:
         row = await (await self.db.execute(STATUS, [request])).fetchone()
-        assert row
+        if not row:
+            raise LookupError(f"nobody submitted {request!r}")
         status, percent, attempt, result = row
         return f"{status}, {percent} %, attempt {attempt}, {result or '-'}"
 
