@@ -12,7 +12,7 @@ import nats
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiormq.exceptions import (
     ChannelAccessRefused,
     ConnectionNotImplemented,
@@ -25,6 +25,7 @@ from redis.exceptions import AuthenticationError
 
 from tests.brokers import Server
 from tests.brokers.clients import comes
+from tests.brokers.kafka import ask
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
 
@@ -257,17 +258,15 @@ def test_kafka_restart_of_a_static_member_moves_no_partition(static: bool, serve
             await asyncio.sleep(0.02)
 
     async def run() -> list[str]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
-        await admin.start()
-        await admin.create_topics([NewTopic("transcode", 2, 1)])
+        topic = NewTopic("transcode", 2, 1)
+        await ask(server.address, lambda admin: admin.create_topics([topic]))
 
         async def are_there() -> bool:
-            [topic] = await admin.describe_topics(["transcode"])
-            return len(topic["partitions"]) == 2
+            [found] = await ask(server.address, lambda admin: admin.describe_topics([topic.name]))
+            return len(found["partitions"]) == 2
 
         # A member that hears of them later joins the group again.
         await comes(are_there)
-        await admin.close()
         (stays, moves), (restarts, _) = await asyncio.gather(member("A"), member("B"))
         try:
             await share(stays, restarts)

@@ -10,7 +10,7 @@ import aio_pika
 import nats
 import psycopg
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiormq.exceptions import AMQPError
 from nats.js.errors import APIError
 from paho.mqtt.client import Client, MQTTv5
@@ -19,6 +19,7 @@ from psycopg import sql
 from redis.asyncio import Redis
 
 from tests.brokers import Server
+from tests.brokers.kafka import ask
 from tests.patterns.home import load
 from tests.snippets.running import SNIPPETS
 
@@ -50,13 +51,8 @@ async def rabbitmq(server: Server, name: str) -> bool:
 
 
 async def kafka(server: Server, name: str) -> bool:
-    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
-    await admin.start()
-    try:
-        made = await admin.create_topics([NewTopic(name, 1, 1)])
-        return [error[1] for error in made.topic_errors] == [0]
-    finally:
-        await admin.close()
+    made = await ask(server.address, lambda admin: admin.create_topics([NewTopic(name, 1, 1)]))
+    return [error[1] for error in made.topic_errors] == [0]
 
 
 async def nats_jetstream(server: Server, name: str) -> bool:

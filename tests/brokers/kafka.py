@@ -7,9 +7,9 @@ import logging
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from tests.brokers.server import DEBIAN, Server, newer, wait_until
 from tests.brokers.versions import printed_by
 
 T = TypeVar("T")
+Question = Callable[[AIOKafkaAdminClient], Coroutine[Any, Any, T]]
 
 #: Everything internal at one partition and one replica: there is one node. A killed broker can't
 #: register again before its session has ended. A shorter one also ends when the machine is busy:
@@ -129,7 +130,7 @@ class Kafka(Server):
 
     def ready(self) -> bool:
         try:
-            _run(self._topics(answers_within=3))
+            _run(ask(self.address, _topics, seconds=0, answer_within=3))
         except (KafkaError, OSError):
             return False
         return True
@@ -145,50 +146,33 @@ class Kafka(Server):
 
     def topics(self) -> list[str]:
         """Return the names of the topics that clients have made."""
-        return _run(self._topics())
+        return self._ask(_topics)
 
     def groups(self) -> list[str]:
         """Return the names of the consumer groups that the server knows."""
-        return _run(self._groups())
-
-    async def _groups(self) -> list[str]:
-        async with self._admin() as admin:
-            return [name for name, _ in await admin.list_consumer_groups()]
+        return self._ask(_groups)
 
     def committed(self, group: str) -> list[tuple[int, str]]:
         """Return all that the server keeps for a group: offsets, with a text of the client's."""
-        return _run(self._committed(group))
 
-    async def _committed(self, group: str) -> list[tuple[int, str]]:
-        async with self._admin() as admin:
+        async def committed(admin: AIOKafkaAdminClient) -> list[tuple[int, str]]:
             found = await admin.list_consumer_group_offsets(group)
             return [(place.offset, place.metadata) for place in found.values() if place.offset >= 0]
 
-    async def _topics(self, answers_within: int = 30) -> list[str]:
-        async with self._admin(answers_within) as admin:
-            return [name for name in await admin.list_topics() if not name.startswith("__")]
+        return self._ask(committed)
 
     def delete(self, topics: list[str]) -> None:
         """Delete topics; return when they are gone."""
-        _run(self._delete(topics))
+
+        async def delete(admin: AIOKafkaAdminClient) -> None:
+            if set(topics) & set(await _topics(admin)):
+                await admin.delete_topics(topics)
+
+        self._ask(delete)
         wait_until(lambda: not set(topics) & set(self.topics()), "Kafka to delete the topics")
 
-    async def _delete(self, topics: list[str]) -> None:
-        async with self._admin() as admin:
-            await admin.delete_topics(topics)
-
-    @asynccontextmanager
-    async def _admin(self, answers_within: int = 30) -> AsyncIterator[AIOKafkaAdminClient]:
-        # The client logs every refused connection of a server that is starting.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=self.address, request_timeout_ms=1000 * answers_within
-        )
-        try:
-            await admin.start()
-            yield admin
-        finally:
-            await admin.close()
+    def _ask(self, question: Question[T]) -> T:
+        return _run(ask(self.address, question))
 
     def empty(self) -> None:
         # A group outlives its members for seconds, and its offsets outlive a topic's deletion.
@@ -196,6 +180,41 @@ class Kafka(Server):
             self.restart_on_nothing()
         elif topics := self.topics():
             self.delete(topics)
+
+
+async def ask(
+    address: str, question: Question[T], *, seconds: float = 60, answer_within: float = 30
+) -> T:
+    """Ask a server as its administrator, again and again for so long, until it answers.
+
+    A node that a busy machine lets wait for longer than its session is out of its own cluster
+    until its next heartbeat: it accepts connections, and says that there is no broker.
+    """
+    # The client logs every refused connection of a server that is starting.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    deadline = time.monotonic() + seconds
+    while True:
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=address, request_timeout_ms=int(1000 * answer_within)
+        )
+        try:
+            await admin.start()
+            return await question(admin)
+        except KafkaError:
+            if time.monotonic() > deadline:
+                raise
+        finally:
+            await admin.close()
+        await asyncio.sleep(0.1)
+
+
+async def _topics(admin: AIOKafkaAdminClient) -> list[str]:
+    return [name for name in await admin.list_topics() if not name.startswith("__")]
+
+
+async def _groups(admin: AIOKafkaAdminClient) -> list[str]:
+    await admin.list_topics()  # fails if there is no broker: the groups of none are an empty list
+    return [name for name, _ in await admin.list_consumer_groups()]
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -17,7 +17,7 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.brokers.kafka import Kafka
+from tests.brokers.kafka import Kafka, ask
 from tests.brokers.mqtt import Mosquitto
 from tests.brokers.nats import Nats
 from tests.brokers.postgresql import Postgresql
@@ -219,12 +219,7 @@ def delete_all(life: Life) -> None:
 
 async def _delete_topics(server: Kafka, topics: list[str]) -> None:
     """Delete topics, and don't wait until they are gone: a client that lives makes them again."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
-    await admin.start()
-    try:
-        await admin.delete_topics(topics)
-    finally:
-        await admin.close()
+    await ask(server.address, lambda admin: admin.delete_topics(topics))
 
 
 async def _delete_streams(server: Nats) -> None:
@@ -280,14 +275,13 @@ def _rights(life: Life, *, taken: bool) -> None:
 async def _kafka_rights(server: Kafka, *, taken: bool) -> None:
     """Deny all topics of subjects to the address from which they come, and to no other."""
     topic, prefixed, everything, deny, allow = 2, 4, 2, 2, 3
-    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
-    await admin.start()
-    try:
+
+    async def change(admin: AIOKafkaAdminClient) -> None:
         for host, permission in ((SUBJECTS_ADDRESS, deny), ("127.0.0.1", allow)):
             rule = (topic, "s", prefixed, "User:ANONYMOUS", host, everything, permission)
             await admin._send_request((CreateAclsRequest if taken else DeleteAclsRequest)(*rule))
-    finally:
-        await admin.close()
+
+    await ask(server.address, change)
 
 
 def takes(subject: Subject) -> bool:
