@@ -19,7 +19,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
 KEEPALIVE = 20  # seconds; after twice as many, a silent connection is lost
 ANSWER_SECONDS = 30  # for each answer: longer than a server may stand still
+QUIET_SECONDS = 30  # without a message, until the log says so
 NOBODY, WITH_WILL = 0x10, 0x04  # reason codes of PUBACK and of DISCONNECT
+WHY = "; if any was sent, this account may have no right to read it"
 IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
 
 
@@ -32,17 +34,20 @@ class Session:
         self.lost: ConnectionError | None = None
         self.answers: dict[Any, asyncio.Future[ReasonCode]] = {}
         self.inbox = asyncio.Queue[Any]()
+        self.topics: set[str] = set()
 
     async def subscribe(self, topic: str, qos: int = 1) -> None:
         """Subscribe; retained messages come when the session is new to it."""
         options = SubscribeOptions(qos, retainHandling=IF_NEW)
         packet = self.client.subscribe(topic, options=options)[1]
         await self.answer(packet, f"subscribe to {topic}")
+        self.topics.add(topic)
 
     async def unsubscribe(self, topic: str) -> None:
         """Unsubscribe; what was sent before has arrived when this returns."""
         packet = self.client.unsubscribe(topic)[1]
         await self.answer(packet, f"unsubscribe from {topic}")
+        self.topics.discard(topic)
 
     async def publish(
         self,
@@ -77,11 +82,26 @@ class Session:
             self.check()
             try:
                 async with asyncio.timeout(seconds):
-                    message = await self.inbox.get()
+                    message = await self.arrival()
             except TimeoutError:
                 raise TimeoutError(f"no message in {seconds} s") from None
             self.check()
             yield message
+
+    async def arrival(self) -> Any:
+        """Wait for a message; log that none comes, as nobody else will.
+
+        Some servers grant a subscription, and then keep back what the client
+        has no right to read. That looks like a topic without messages.
+        """
+        quiet = QUIET_SECONDS
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(quiet):
+                    return await self.inbox.get()
+            on = ", ".join(sorted(self.topics)) or "the session's topics"
+            logging.warning("MQTT: no message on %s in %s s%s", on, quiet, WHY)
+            quiet *= 2
 
     def ack(self, message: MQTTMessage) -> None:
         """Acknowledge a message: without this it comes again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from contextlib import suppress
@@ -26,6 +27,8 @@ POLL = 0.1
 GOES_ON, ENDS, LEAVES = "goes on", "ends with an exception", "leaves in order"
 #: It runs for as long as the process does, says in its log why it can't go on, and tries again.
 TRIES = "logs the cause, and goes on afterwards"
+#: What a line of the log has that names this cause, and not another one.
+RIGHTS = re.compile(r"\bright\b|permission|authoriz|not allowed|denied|refused", re.IGNORECASE)
 GOOD = {GOES_ON, ENDS, LEAVES, TRIES}
 SILENT, RETURNS, FOREVER = "silent", "returns as if done", "ends, and a new one gets nothing"
 NOTHING, LOST = "its exception says nothing", "loses what it held"
@@ -222,10 +225,13 @@ class Life:
 
     def after(self, seen: Verdict | None, log: str) -> Verdict | None:
         """Return the verdict on who was silent, once the fault is over; `log` is from before."""
-        if seen is None or seen.kind != SILENT or self.log() == log:
+        if seen is None or seen.kind != SILENT:
             return seen
-        said = self.log().removeprefix(log).strip().splitlines()[-1:]
-        return Verdict(TRIES, said[0]) if self.until_taken("again", time.time()) else seen
+        lines = self.log().removeprefix(log).splitlines()
+        causes = [line.strip() for line in lines if RIGHTS.search(line)]
+        if causes and self.until_taken("again", time.time()):
+            return Verdict(TRIES, causes[-1])
+        return seen
 
     def told(self, what: str) -> bool:
         """Send one message that tells the handler what to do; return whether it came."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +17,7 @@ import pytest
 
 from tests.brokers import Server
 from tests.brokers.mqtt import Mosquitto
-from tests.brokers.server import answers
+from tests.brokers.server import answers, wait_until
 from tests.patterns.home import load
 from tests.snippets.running import SNIPPETS
 
@@ -29,18 +31,33 @@ USER, PASSWORD = "up@loader", "p@ss/w:rd#100%"
 class WithAccounts(Mosquitto):
     """Mosquitto with names, passwords and the rights of an `acl_file`."""
 
+    MAY_READ = "user worker\ntopic read uploads\n"
+
     def prepare(self) -> None:
         super().prepare()
-        self.passwords, rights = self.data / "passwords", self.data / "rights"
+        self.passwords, self.rights = self.data / "passwords", self.data / "rights"
         self.passwords.touch(0o600)
         for user, password in ((USER, PASSWORD), ("worker", "plain")):
             command = ("mosquitto_passwd", "-b", str(self.passwords), user, password)
             subprocess.run(self.source.command(*command), check=True)
-        rights.touch(0o600)
-        rights.write_text(f"user {USER}\ntopic write uploads\n")
+        self.rights.touch(0o600)
+        self.write_rights()
         text = self.configuration.read_text().replace("anonymous true", "anonymous false")
-        files = f"password_file {self.passwords}\nacl_file {rights}\n"
+        files = f"password_file {self.passwords}\nacl_file {self.rights}\n"
         self.configuration.write_text(text + files)
+
+    def write_rights(self, more: str = "") -> None:
+        self.rights.write_text(f"user {USER}\ntopic write uploads\n{more}")
+
+    def change_rights(self, more: str = "") -> None:
+        """Write the file anew, and have the running server read it."""
+        before = self.log.read_text().count("Reloading config")
+        self.write_rights(more)
+        assert self._process
+        self._signal(signal.SIGHUP, self._process.members())
+        wait_until(
+            lambda: self.log.read_text().count("Reloading config") > before, "the new rights"
+        )
 
     def ready(self) -> bool:
         return answers(self.host, self.port_number)
@@ -295,6 +312,54 @@ def test_with_an_acl_file_a_refused_subscription_looks_like_an_empty_topic(
 
     with server.another(WithAccounts) as own:
         asyncio.run(main(own))
+
+
+def test_a_right_to_read_that_is_taken_away_is_in_the_log(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server grants the subscription still, and says nothing: only the quiet can be seen."""
+    said = "MQTT: no message on uploads in 1 s; if any was sent, this account may have no right"
+
+    async def main(own: WithAccounts) -> None:
+        own.change_rights(own.MAY_READ)
+        worker: Any = module_for(own.address_of("worker", "plain"), monkeypatch)
+        uploader: Any = module_for(own.address_of(USER, PASSWORD), monkeypatch)
+        worker.QUIET_SECONDS = 1
+        async with worker.connect("worker", WEEK) as session, uploader.connect() as other:
+            await session.subscribe("uploads")
+            waiting = asyncio.create_task(first(session))
+            assert await other.publish("uploads", "cat.mp4")
+            session.ack(await waiting)
+            own.change_rights()
+            caplog.clear()
+            waiting = asyncio.create_task(first(session))
+            assert await other.publish("uploads", "dog.mp4")
+            await session.subscribe("uploads")
+            await asyncio.to_thread(wait_until, lambda: said in caplog.text, "the log")
+            assert not waiting.done()
+            own.change_rights(own.MAY_READ)
+            assert await other.publish("uploads", "owl.mp4")
+            assert (await waiting).payload == b"owl.mp4"  # and the dog is lost
+
+    with server.another(WithAccounts) as own, caplog.at_level(logging.WARNING):
+        asyncio.run(main(own))
+
+
+def test_a_quiet_topic_is_in_the_log_ever_less_often(
+    module: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        module.QUIET_SECONDS = 0.1
+        async with module.connect() as session:
+            await session.subscribe("views")
+            await session.subscribe("uploads")
+            waiting = asyncio.create_task(first(session))
+            await asyncio.to_thread(wait_until, lambda: len(caplog.records) > 2, "the log")
+            waiting.cancel()
+
+    asyncio.run(main())
+    said = [it.getMessage().partition("; if")[0] for it in caplog.records]
+    assert said[:3] == [f"MQTT: no message on uploads, views in {it} s" for it in (0.1, 0.2, 0.4)]
 
 
 def test_with_the_plugin_a_refused_subscription_raises(
