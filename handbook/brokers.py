@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -10,13 +11,14 @@ class Broker:
     """A broker as pages and tests name it.
 
     `variable` is the environment variable with its address; the minibroker has none,
-    because it lives in the reader's own process.
+    because it lives in the reader's own process. `also` are shorter names in tables and lists.
     """
 
     key: str
     label: str
     variable: str | None
     default_address: str | None
+    also: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -31,9 +33,9 @@ BROKERS = (
     Broker("minibroker", "Minibroker", None, None),
     Broker("rabbitmq", "RabbitMQ", "RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/"),
     Broker("kafka", "Kafka", "KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
-    Broker("nats", "NATS JetStream", "NATS_URL", "nats://127.0.0.1:4222"),
-    Broker("redis", "Redis Streams", "REDIS_URL", "redis://127.0.0.1:6379/0"),
-    Broker("mqtt", "MQTT (Mosquitto)", "MQTT_URL", "mqtt://127.0.0.1:1883"),
+    Broker("nats", "NATS JetStream", "NATS_URL", "nats://127.0.0.1:4222", ("NATS",)),
+    Broker("redis", "Redis Streams", "REDIS_URL", "redis://127.0.0.1:6379/0", ("Redis",)),
+    Broker("mqtt", "MQTT (Mosquitto)", "MQTT_URL", "mqtt://127.0.0.1:1883", ("MQTT", "Mosquitto")),
     Broker(
         "postgresql",
         "PostgreSQL",
@@ -43,6 +45,26 @@ BROKERS = (
 )
 
 BY_KEY = {broker.key: broker for broker in BROKERS}
+
+
+_KEYS = {name: broker.key for broker in BROKERS for name in (broker.label, *broker.also)}
+_BY_LENGTH = sorted(_KEYS, key=len, reverse=True)
+_NAME = "|".join(map(re.escape, _BY_LENGTH))
+_LEADING = re.compile(rf"(?:{_NAME})(?![A-Za-z])(?: \d[\d.]*)?")
+_NEXT = re.compile(r",? and |, | or ")
+
+
+def leading(text: str) -> list[str]:
+    """Return the keys of the brokers whose names a text begins with: `Kafka, MQTT: …` has two."""
+    found: list[str] = []
+    start = len(text) - len(text.lstrip())
+    while name := _LEADING.match(text, start):
+        found.append(next(_KEYS[each] for each in _BY_LENGTH if name[0].startswith(each)))
+        between = _NEXT.match(text, name.end())
+        if not between:
+            break
+        start = between.end()
+    return found
 
 
 def addressed_in(code: str) -> list[Broker]:

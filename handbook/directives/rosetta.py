@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from html import escape
 
+from handbook.brokers import leading
 from handbook.directives.project import Project
 from handbook.glossary import GlossaryError, Term, terms
+from handbook.one_broker import attributes
 
 
 def table(project: Project, brokers: str) -> str:
@@ -20,7 +22,9 @@ def table(project: Project, brokers: str) -> str:
                 f"the glossary has no name by {broker!r}; it has names by: "
                 + (", ".join(sorted(known)) or "none")
             )
-    heads = "".join(f'<th scope="col">{escape(broker)}</th>' for broker in shown)
+    heads = "".join(
+        f'<th scope="col"{attributes(leading(broker))}>{escape(broker)}</th>' for broker in shown
+    )
     rows = "".join(_row(term, shown) for term in entries if _comparable(term, shown))
     return (
         '<table class="rosetta"><thead>'
@@ -43,10 +47,10 @@ def _row(term: Term, shown: list[str]) -> str:
 
 def _cell(broker: str, name: str | None) -> str:
     if name is None:
-        return '<td class="rosetta-none">&ndash;</td>'
+        return f'<td class="rosetta-none"{attributes(leading(broker))}>&ndash;</td>'
     # A narrow column breaks a name where a reader would: after `_` or before a capital.
     text = re.sub(r"([_./])(?=\w)|(?<=[a-z])(?=[A-Z])", r"\1<wbr>", escape(name, quote=False))
     typed = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
     # A card on a phone has no head of columns: there, each name says whose it is.
     label = f'<span class="rosetta-broker">{escape(broker)}</span>'
-    return f"<td>{label} <span>{typed}</span></td>"
+    return f"<td{attributes(leading(broker))}>{label} <span>{typed}</span></td>"
