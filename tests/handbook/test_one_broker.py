@@ -12,11 +12,10 @@ from handbook.brokers import BROKERS, leading
 from handbook.one_broker import OneBrokerExtension
 from tests.site.conftest import DOCS
 
-EXTENSIONS = ["tables", "attr_list", "toc", "footnotes", OneBrokerExtension()]
-
 
 def built(text: str) -> str:
-    return markdown.markdown(dedent(text), extensions=EXTENSIONS)
+    extensions = ["tables", "attr_list", "toc", "footnotes", OneBrokerExtension()]
+    return markdown.markdown(dedent(text), extensions=extensions)
 
 
 @pytest.mark.parametrize(
