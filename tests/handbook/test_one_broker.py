@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import markdown
 import pytest
+from markdown import Extension
 
 from handbook.brokers import BROKERS, leading
 from handbook.one_broker import OneBrokerExtension
@@ -14,7 +15,13 @@ from tests.site.conftest import DOCS
 
 
 def built(text: str) -> str:
-    extensions = ["tables", "attr_list", "toc", "footnotes", OneBrokerExtension()]
+    extensions: list[str | Extension] = [
+        "tables",
+        "attr_list",
+        "toc",
+        "footnotes",
+        OneBrokerExtension(),
+    ]
     return markdown.markdown(dedent(text), extensions=extensions)
 
 
