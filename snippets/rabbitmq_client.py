@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
+from ctypes import c_float
 from typing import Any
 
 import aio_pika
@@ -111,6 +112,9 @@ def _writable(value: Any) -> Any:
         return {key: _writable(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_writable(each) for each in value]
+    # It writes a number in 32 bits. One that needs 64 becomes a text.
+    if isinstance(value, float) and c_float(value).value != value:
+        return str(value)
     return bytearray(value) if isinstance(value, bytes) else value
 
 
@@ -125,6 +129,7 @@ async def forward(
     again: Any = copy(message)
     again.headers = _writable({**message.headers, **headers})
     again.headers.pop("x-delivery-count", None)  # the copy has had none yet
+    again.headers.pop("CC", None)  # other queues, which have got theirs
     again.delivery_mode = DeliveryMode.PERSISTENT
     again.expiration = expiration or None  # seconds
     again.user_id = None  # RabbitMQ refuses any other than our own

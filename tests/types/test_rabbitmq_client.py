@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -241,6 +242,70 @@ def test_a_header_that_is_not_utf8_is_copied_byte_for_byte(client: Any, server: 
             [again] = await client.look(channel, QUEUE, 1)
             await again.ack()
         assert again.headers == {"blob": text}
+
+    asyncio.run(proof())
+
+
+def test_a_number_of_64_bits_is_copied_without_loss(client: Any, server: Rabbitmq) -> None:
+    """aio-pika reads such a number, and writes any in 32 bits, or raises."""
+    table = b"".join(
+        bytes([len(name)]) + name.encode() + b"d" + struct.pack(">d", number)
+        for name, number in (("half", 0.5), ("tenth", 0.1), ("huge", 1e300))
+    )
+
+    async def proof() -> None:
+        async with client.connect() as channel:
+            await client.declare_queue(channel, QUEUE, {})
+            await publish_raw(
+                server, b"\x20\x00" + len(table).to_bytes(4, "big") + table, b"cat.mp4"
+            )
+            [message] = await client.look(channel, QUEUE, 1)
+            await client.forward(channel, QUEUE, message, {})
+            await message.ack()
+            [again] = await client.look(channel, QUEUE, 1)
+            await again.ack()
+        assert again.headers == {"half": 0.5, "tenth": "0.1", "huge": "1e+300"}
+
+    asyncio.run(proof())
+
+
+def test_a_copy_goes_to_its_queue_alone(client: Any) -> None:
+    """The server would route each copy by that header, too."""
+
+    async def proof() -> None:
+        async with client.connect() as channel:
+            for name in (QUEUE, "audit"):
+                await client.declare_queue(channel, name, {})
+            await client.publish(channel, QUEUE, b"cat.mp4", headers={"CC": ["audit"], "a": 1})
+            [message] = await client.look(channel, QUEUE, 1)
+            await client.forward(channel, QUEUE, message, {})
+            await message.ack()
+            [again] = await client.look(channel, QUEUE, 1)
+            assert again.headers == {"a": 1}
+            assert len(await client.look(channel, "audit", 1)) == 1
+
+    asyncio.run(proof())
+
+
+def test_a_replier_answers_into_no_queue(client: Any) -> None:
+    snippet: Any = load(SNIPPETS / "patterns" / "request_reply" / "on_rabbitmq.py")
+
+    async def probe(video: str) -> str:
+        return video
+
+    async def proof() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as channel:
+            await snippet.declare(channel)
+            await client.declare_queue(channel, "invoices", {})
+            replier = asyncio.create_task(snippet.answer("replier", probe))
+            for to in ("invoices", ""):
+                await client.publish(
+                    channel, snippet.QUESTIONS, b"cat.mp4", reply_to=to, correlation_id="1"
+                )
+            async with snippet.asker() as ask:  # it comes behind the others
+                assert await ask("dog.mp4", PATIENCE) == "dog.mp4"
+            assert not await client.look(channel, "invoices")
+            replier.cancel()
 
     asyncio.run(proof())
 

@@ -64,11 +64,11 @@ async def answer(replier: str, handle: Handler) -> None:
     async with open_consumer(QUESTIONS, 1, replier) as (channel, messages):
         exchange = channel.default_exchange
         async for message in messages:
-            to, number = message.reply_to, message.correlation_id
+            to, number = message.reply_to or "", message.correlation_id
             try:
                 question = message.body.decode()
-                if not to or not number:
-                    raise ValueError("it names no return address or id")
+                if not (number and to.startswith(f"{REPLIES}.")):
+                    raise ValueError("no id, or its answer is for a queue")
             except ValueError as error:
                 logging.warning("not a question: %s %r", error, message)
                 await message.ack()
