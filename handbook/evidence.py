@@ -21,21 +21,25 @@ class EvidenceError(Exception):
 class Verdict:
     """How one broker did: `line` is the text of its snippet that carries the claim.
 
-    `with_help` says what the snippet adds where the broker lacks the pattern itself.
+    With `instead` in its place, the test has `seen` what the claim denies; empty where no sentence
+    says it yet. `with_help` says what the snippet adds where the broker lacks the pattern itself.
     """
 
     holds: bool
     says: str
     line: str | None
+    instead: str | None
     with_help: str
+    seen: str
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim about all brokers and the test behind it."""
+    """One claim about all brokers and the test behind it; one of a pattern's is its promise."""
 
     name: str
     text: str
+    promise: bool
     test: str
     verdicts: dict[str, Verdict]
 
@@ -110,10 +114,16 @@ def claims(root: Path) -> dict[str, list[Claim]]:
                 Claim(
                     name=entry["id"],
                     text=entry["claim"],
+                    promise=entry["promise"],
                     test=entry["test"],
                     verdicts={
                         key: Verdict(
-                            verdict["holds"], verdict["says"], verdict["line"], verdict["with_help"]
+                            holds=verdict["holds"],
+                            says=verdict["says"],
+                            line=verdict["line"],
+                            instead=verdict["instead"],
+                            with_help=verdict["with_help"],
+                            seen=verdict.get("seen", ""),
                         )
                         for key, verdict in entry["brokers"].items()
                     },
@@ -126,6 +136,17 @@ def claims(root: Path) -> dict[str, list[Claim]]:
         raise EvidenceError(
             f"{CLAIMS} does not have the expected form ({error!r}): run `make record`"
         ) from None
+
+
+def promise(topic: str, recorded: list[Claim]) -> Claim:
+    """Return what a pattern promises: the claim that is marked so, wherever it stands."""
+    marked = [claim for claim in recorded if claim.promise]
+    if len(marked) != 1:
+        raise EvidenceError(
+            f"{CLAIMS} marks {len(marked)} claims on {topic!r} as its promise, and must mark one:"
+            " write `promise=True` in one `@claim` of the pattern's test, then run `make record`"
+        )
+    return marked[0]
 
 
 def versions(root: Path) -> dict[str, dict[str, str]]:

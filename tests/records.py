@@ -1,18 +1,19 @@
 """What the pages print of a run: docs/data/claims.json and docs/data/versions.json.
 
 A claim is recorded for a broker only when its test passed there, and failed as it must on the
-snippet without the line that carries it. `--update` writes the files, every other run compares.
+snippet without the line that carries it. `--update` writes what ran and nothing else, or, if a
+claim's test failed or the run was interrupted, nothing at all. Every other run compares. What the
+tests no longer have leaves the record.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from handbook.brokers import BROKERS
 
@@ -40,35 +41,41 @@ def clients() -> dict[str, str]:
 class Record:
     """The claims of one run, from the reports of their tests."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self.update = bool(config.getoption("--update"))
+    def __init__(self, *, update: bool, root: Path = ROOT) -> None:
+        self.update = update
+        self.root = root
+        #: What the code says of a claim that ran, and which runs of it on a broker passed.
         self.claims: dict[tuple[str, str], dict[str, Any]] = {}
-        self.order: dict[tuple[str, str], int] = {}
-        self.proven: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
+        self.runs: dict[tuple[str, str, str], dict[bool, bool]] = defaultdict(dict)
+        self.failed: list[str] = []
 
-    def note(self, properties: dict[str, object], *, passed: bool) -> None:
+    def note(self, properties: dict[str, object], outcome: str) -> None:
         """Take in one report; `properties` are what the claim's test said of itself."""
-        claim = properties.get("claim")
-        if not isinstance(claim, dict):
+        said = properties.get("claim")
+        if not isinstance(said, dict):
             return
-        topic, name, key = claim["topic"], claim["id"], str(properties["broker"])
-        entry = self.claims.setdefault(
-            (topic, name),
-            {"id": name, "claim": claim["claim"], "test": claim["test"], "brokers": {}},
-        )
-        entry["brokers"][key] = claim["proof"]
-        self.order[topic, name] = claim["order"]
-        self.proven[topic, name, key].append(passed)
+        claim = dict(said)
+        topic, key, without = claim.pop("topic"), claim.pop("key"), claim.pop("without")
+        self.claims[topic, claim["id"]] = claim
+        self.runs[topic, claim["id"], key][without] = outcome == "passed"
+        if outcome == "failed":
+            self.failed.append(f"{claim['id']} on {key}")
 
-    def settle(self, servers: dict[str, str]) -> tuple[list[str], list[str]]:
+    def settle(
+        self, servers: dict[str, str], *, interrupted: bool = False
+    ) -> tuple[list[str], list[str]]:
         """Write the files or compare with them; return what is wrong, and what is only to know."""
         if not self.claims:
             return [], []
-        claims, versions = _read(CLAIMS), _read(VERSIONS)
+        if self.update and (interrupted or self.failed):
+            why = ", ".join(self.failed) + " failed" if self.failed else "the run was interrupted"
+            return [f"docs/data/ has its claims and versions as they were: {why}"], []
+        claims, versions = self._read(CLAIMS), self._read(VERSIONS)
+        merged = self.merged(claims)
         problems = [
             f"docs/data/claims.json does not say what this run showed: {name}"
-            for (topic, name), entry in self.claims.items()
-            if self._enter(claims.setdefault(topic, []), topic, name, entry)
+            for topic, name in self.claims
+            if _entry(merged, topic, name) != _entry(claims, topic, name)
         ]
         notices = []
         for key, now in self._versions(servers).items():
@@ -79,36 +86,46 @@ class Record:
                 notices.append(f"recorded on {before['server']}, this run was on {now['server']}")
             versions[key] = now
         if self.update:
-            for topic, entries in claims.items():
-                entries.sort(key=lambda entry: self.order.get((topic, entry["id"]), 0))
-            _write(CLAIMS, claims)
-            _write(VERSIONS, {one.key: versions[one.key] for one in BROKERS if one.key in versions})
+            self._write(CLAIMS, merged)
+            self._write(VERSIONS, _by_broker(versions))
             return [], []
         return [f"{problem}; {AGAIN}" for problem in problems], notices
 
-    def _enter(
-        self, recorded: list[dict[str, Any]], topic: str, name: str, entry: dict[str, Any]
-    ) -> bool:
-        """Put a claim with its proofs among the recorded ones; tell whether it changes them."""
-        proven = {
-            broker.key: entry["brokers"][broker.key]
-            for broker in BROKERS
-            if all(self.proven.get((topic, name, broker.key), [False]))
+    def merged(self, recorded: dict[str, Any]) -> dict[str, Any]:
+        """Return the record with what this run proved in it, and without what is gone."""
+        found = {}
+        for topic in sorted({*recorded, *(topic for topic, _ in self.claims)}):
+            known = {entry["id"]: entry for entry in recorded.get(topic, [])}
+            entries = [
+                self._entry(topic, name, known.get(name))
+                for name in claims_of(self.root / _test_of(topic))
+            ]
+            if proven := [entry for entry in entries if entry]:
+                found[topic] = proven
+        return found
+
+    def _entry(self, topic: str, name: str, known: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return what there is to record of a claim that the tests have; None if nothing."""
+        claim = self.claims.get((topic, name))
+        if not claim:
+            return known
+        before: dict[str, Any] = {}
+        if known and known["claim"] == claim["claim"]:  # another sentence has other proofs
+            before = {
+                key: proof for key, proof in known["brokers"].items() if key in claim["brokers"]
+            }
+        fresh = {
+            key: proof
+            for key, proof in claim["brokers"].items()
+            if self._is_proven(topic, name, key, proof)
         }
-        known = next((one for one in recorded if one["id"] == name), {})
-        before = known.get("brokers", {})
-        brokers = {
-            broker.key: (before | proven)[broker.key]
-            for broker in BROKERS
-            if broker.key in before | proven
-        }
-        fresh = {**entry, "brokers": brokers}
-        if not brokers or known == fresh:
-            return False
-        if known:
-            recorded.remove(known)
-        recorded.append(fresh)
-        return True
+        brokers = _by_broker(before | fresh)
+        return {**claim, "brokers": brokers} if brokers else None
+
+    def _is_proven(self, topic: str, name: str, key: str, proof: dict[str, Any]) -> bool:
+        """Tell whether all runs of a proof passed: with its line, and without it if it has one."""
+        runs = self.runs.get((topic, name, key), {})
+        return all(runs.get(without) for without in ((False, True) if proof["line"] else (False,)))
 
     @staticmethod
     def _versions(servers: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -124,12 +141,42 @@ class Record:
             if broker.key in servers
         }
 
+    def _read(self, name: Path) -> dict[str, Any]:
+        file = self.root / name.relative_to(ROOT)
+        content: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return content
 
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return content
+    def _write(self, name: Path, content: dict[str, Any]) -> None:
+        file = self.root / name.relative_to(ROOT)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        new.replace(file)
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+def claims_of(file: Path) -> list[str]:
+    """Return the names of a file's claims, from the first to the last; none if it is gone."""
+    if not file.is_file():
+        return []
+    return [
+        node.name
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Name)
+        and decorator.func.id == "claim"
+    ]
+
+
+def _test_of(topic: str) -> str:
+    folder, _, name = topic.rpartition("/")
+    return f"tests/{folder}/test_{name}.py"
+
+
+def _entry(claims: dict[str, Any], topic: str, name: str) -> dict[str, Any] | None:
+    return next((entry for entry in claims.get(topic, []) if entry["id"] == name), None)
+
+
+def _by_broker(values: dict[str, Any]) -> dict[str, Any]:
+    return {broker.key: values[broker.key] for broker in BROKERS if broker.key in values}

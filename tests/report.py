@@ -15,7 +15,7 @@ class Report:
     """Gathers each test's outcome under its broker, and the claims that held."""
 
     def __init__(self, config: pytest.Config, *, required: bool) -> None:
-        self.record = Record(config)
+        self.record = Record(update=bool(config.getoption("--update")))
         self.survival = Survival(update=bool(config.getoption("--update")))
         self.required = required
         self.outcomes: dict[str, Counter[str]] = defaultdict(Counter)
@@ -36,14 +36,15 @@ class Report:
             self.servers[key] = str(properties["server"])
         if report.skipped and isinstance(report.longrepr, tuple):
             self.reasons[key].add(report.longrepr[2].removeprefix("Skipped: "))
+        self.record.note(properties, report.outcome)
         if report.when == "call":
-            self.record.note(properties, passed=report.passed)
             self.survival.note(properties)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
             return
-        self.problems, self.notices = self.record.settle(self.servers)
+        interrupted = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        self.problems, self.notices = self.record.settle(self.servers, interrupted=interrupted)
         problems, notices = self.survival.settle()
         self.problems += problems
         self.notices += notices

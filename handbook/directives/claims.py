@@ -8,6 +8,7 @@ from html import escape
 from handbook.brokers import BROKERS, Broker
 from handbook.directives.project import Project
 from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims
+from handbook.one_broker import attributes
 from handbook.snippet import FOLDER, snippet
 
 
@@ -19,7 +20,9 @@ def table(project: Project, name: str) -> str:
             f"{CLAIMS} has no claims on {name!r}; it has: {', '.join(recorded) or 'none'}"
         )
     shown = [broker for broker in BROKERS if any(broker.key in c.verdicts for c in recorded[name])]
-    heads = "".join(f'<th scope="col">{escape(broker.label)}</th>' for broker in shown)
+    heads = "".join(
+        f'<th scope="col"{attributes([broker.key])}>{escape(broker.label)}</th>' for broker in shown
+    )
     bodies = "".join(_body(project, name, claim, shown) for claim in recorded[name])
     return (
         '<div class="claims"><table class="claims-table"><thead>'
@@ -31,19 +34,17 @@ def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str
     link = project.source(claim.test, claim.test_line(project.root))
     cells = "".join(_cell(broker, claim.verdicts.get(broker.key), link) for broker in shown)
     said = [
-        (broker.label, claim.verdicts[broker.key].says)
+        (broker, claim.verdicts[broker.key].says)
         for broker in shown
         if broker.key in claim.verdicts and claim.verdicts[broker.key].says
     ]
-    notes = "".join(
-        f"<li><strong>{escape(label)}:</strong> {inline(text)}</li>" for label, text in said
-    )
+    notes = "".join(item(broker, inline(text)) for broker, text in said)
     notes = f'<ul class="claims-notes">{notes}</ul>' if notes else ""
     lines = "".join(_lines(project, name, claim, broker) for broker in shown)
     if lines:
         lines = (
-            "<details><summary>The lines that carry it</summary>"
-            f"<p>Change one of them and the test fails.</p><ul>{lines}</ul></details>"
+            "<details><summary>The lines that carry it, and what happens without them</summary>"
+            f"<ul>{lines}</ul></details>"
         )
     return (
         f'<tbody><tr><th scope="row">{inline(claim.text)}</th>{cells}</tr>'
@@ -61,10 +62,11 @@ def _cell(broker: Broker, verdict: Verdict | None, link: str) -> str:
 def cell(broker: Broker, kind: str = "open", mark: str = "", word: str = "", link: str = "") -> str:
     """Return what a row says of a broker; without a link, that nothing was run."""
     label = f'<span class="claims-broker">{escape(broker.label)}: </span>'
+    marked = attributes([broker.key])
     if not link:
-        return f'<td class="claim-{kind}">{label}<span>not run</span></td>'
+        return f'<td class="claim-{kind}"{marked}>{label}<span>not run</span></td>'
     return (
-        f'<td class="claim-{kind}"><a href="{escape(link)}">{label}'
+        f'<td class="claim-{kind}"{marked}><a href="{escape(link)}">{label}'
         f'<span class="claims-mark" aria-hidden="true">{mark}</span> '
         f'<span class="claims-word">{word}</span></a></td>'
     )
@@ -89,8 +91,20 @@ def _lines(project: Project, name: str, claim: Claim, broker: Broker) -> str:
         f"{'' if file == path else f'{file}, '}{_numbers(lines)}</a>"
         for file, lines in found
     )
-    text = escape(" ".join(verdict.line.split()))
-    return f"<li><strong>{escape(broker.label)}</strong> {places} <code>{text}</code></li>"
+    changed = f"Changed to {_code(verdict.instead)}" if verdict.instead else "Taken out"
+    seen = verdict.seen or "The test fails."
+    seen = f'<span class="claims-seen">{changed}: {inline(seen)}</span>'
+    return item(broker, f"{places} {_code(verdict.line)}{seen}")
+
+
+def item(broker: Broker, html: str) -> str:
+    """Return what a list below a row says of a broker."""
+    marked = attributes([broker.key])
+    return f"<li{marked}><strong>{escape(broker.label)}:</strong> {html}</li>"
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(' '.join(text.split()))}</code>"
 
 
 def _numbers(lines: range) -> str:

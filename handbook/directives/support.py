@@ -1,7 +1,8 @@
 """`::: support patterns/work_queue, …`: which broker has which pattern of its own, by its tests.
 
-A pattern's first claim is what the pattern promises. Where it holds, the pattern is the broker's
-own, or was added with the help that the claim names; where it differs, the broker has it not.
+One of a pattern's claims is marked as what it promises. Where that holds, the pattern is the
+broker's own, or was added with the help that the claim names; where it differs, the broker has it
+not.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pathlib import Path
 
 from handbook import page
 from handbook.brokers import BROKERS, Broker
-from handbook.directives.claims import cell, inline
+from handbook.directives.claims import cell, inline, item
 from handbook.directives.project import Project
-from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims
+from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims, promise
+from handbook.one_broker import attributes
 
 
 def table(project: Project, topics: str) -> str:
@@ -26,23 +28,26 @@ def table(project: Project, topics: str) -> str:
             raise EvidenceError(
                 f"{CLAIMS} has no claims on {name!r}; it has: {', '.join(recorded) or 'none'}"
             )
-    heads = "".join(f'<th scope="col">{escape(broker.label)}</th>' for broker in BROKERS)
-    bodies = "".join(_body(project, name, recorded[name][0]) for name in names)
+    heads = "".join(
+        f'<th scope="col"{attributes([broker.key])}>{escape(broker.label)}</th>'
+        for broker in BROKERS
+    )
+    bodies = "".join(_body(project, name, promise(name, recorded[name])) for name in names)
     return (
         '<div class="claims"><table class="claims-table support-table"><thead>'
         f'<tr><th scope="col">Pattern</th>{heads}</tr></thead>{bodies}</table></div>'
     )
 
 
-def _body(project: Project, name: str, promise: Claim) -> str:
+def _body(project: Project, name: str, promised: Claim) -> str:
     file = f"{name.replace('_', '-')}.md"
     title = _title(project.root, Path("docs") / file)
     link = page.current.link_to(file)
-    cells = "".join(_cell(broker, promise.verdicts.get(broker.key), link) for broker in BROKERS)
+    cells = "".join(_cell(broker, promised.verdicts.get(broker.key), link) for broker in BROKERS)
     notes = "".join(
-        f"<li><strong>{escape(broker.label)}:</strong> {inline(said)}</li>"
+        item(broker, inline(said))
         for broker in BROKERS
-        if (verdict := promise.verdicts.get(broker.key)) and (said := _note(verdict))
+        if (verdict := promised.verdicts.get(broker.key)) and (said := _note(verdict))
     )
     if notes:
         notes = f'<ul class="claims-notes">{notes}</ul>'

@@ -54,7 +54,8 @@ def claim(test: str, line: str) -> dict[str, object]:
     """Return a claim as the tests record it."""
     verdict = {"holds": True, "says": "", "with_help": "", "line": line, "instead": "pass"}
     brokers = {"redis": verdict}
-    return {"id": test, "claim": "It asks.", "test": "tests/test_topic.py", "brokers": brokers}
+    what = {"id": test, "claim": "It asks.", "promise": test == "test_gone"}
+    return {**what, "test": "tests/test_topic.py", "brokers": brokers}
 
 
 def build(project: Path, body: str) -> tuple[int, str]:
@@ -97,7 +98,8 @@ FAULTS = {
     "a test that is gone": ("::: claims other", "tests/test_topic.py does not have"),
     "a line that is not in the snippet": ("::: claims stale", "does not contain the line"),
     "a table of a pattern without claims": ("::: support topics", "has no claims on 'topics'"),
-    "a table of a pattern without a page": ("::: support topic", "docs/topic.md is missing"),
+    "a table of a pattern without a page": ("::: support other", "docs/other.md is missing"),
+    "a table of a pattern without a promise": ("::: support topic", "marks 0 claims on 'topic'"),
     "questions that are missing": ("::: choose none.yml", "there is no docs/none.yml"),
     "a missing recording": ("::: recording topic/x.mmd | X", "no recording snippets/topic/x.mmd"),
     "a diagram without description": ("```mermaid\nflowchart TD\na --> b\n```", "accTitle"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.docs.labs import LABS, prose
-from tests.records import CLAIMS, ROOT, VERSIONS, clients
+from tests.patterns.claims import all_claims
+from tests.records import AGAIN, CLAIMS, ROOT, VERSIONS, clients
 from tests.snippets.running import all_snippets, broker_key, name
 
 DOCS = ROOT / "docs"
@@ -64,14 +66,33 @@ NOT_PROVEN_YET = {
 }
 
 
-def test_every_claim_is_recorded_on_every_broker_of_its_pattern() -> None:
-    recorded = json.loads(CLAIMS.read_text())
-    for topic, entries in recorded.items():
-        keys = {broker_key(path) for path in all_snippets() if name(path).startswith(topic + "/")}
-        for entry in entries:
-            there = set(entry["brokers"]) | NOT_PROVEN_YET.get(entry["id"], set())
-            assert there == keys, f"{topic} {entry['id']}"
-            assert f"def {entry['id']}(" in (ROOT / entry["test"]).read_text()
+def test_every_claim_names_every_broker_of_its_pattern() -> None:
+    for claim in all_claims():
+        keys = {
+            broker_key(path) for path in all_snippets() if name(path).startswith(f"{claim.topic}/")
+        }
+        there = set(claim.proofs) | NOT_PROVEN_YET.get(claim.name, set())
+        assert there == keys, f"{claim.test}: {claim.name}"
+
+
+@pytest.mark.parametrize("topic", sorted({claim.topic for claim in all_claims()}))
+def test_what_is_recorded_is_what_the_tests_say(topic: str) -> None:
+    """Sentences, lines, what is seen, order, promise: a run adds only that it was so."""
+    recorded = json.loads(CLAIMS.read_text()).get(topic, [])
+    said = [claim.recorded() for claim in all_claims() if claim.topic == topic]
+    assert [entry["id"] for entry in recorded] == [entry["id"] for entry in said], AGAIN
+    for entry, claim in zip(recorded, said, strict=True):
+        assert entry == claim, f"{claim['test']}: {claim['id']}: {AGAIN}"
+
+
+def test_every_recorded_pattern_has_its_tests() -> None:
+    assert list(json.loads(CLAIMS.read_text())) == sorted({one.topic for one in all_claims()})
+
+
+def test_one_claim_of_each_pattern_is_its_promise() -> None:
+    promises = Counter({claim.topic: 0 for claim in all_claims()})
+    promises.update(claim.topic for claim in all_claims() if claim.promise)
+    assert {topic for topic, count in promises.items() if count != 1} == set()
 
 
 def test_recorded_clients_are_those_of_the_lock() -> None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.brokers import Server
 from tests.patterns.claims import Case
-from tests.patterns.stage import LEASES, REDELIVERY, Stage
+from tests.patterns.stage import LEASES, REDELIVERY, SECONDS, Stage
 from tests.snippets.running import whole_code
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say for the record which claim a test proves, before anything of it can fail."""
+    if isinstance(item, pytest.Function) and (made := getattr(item.function, "claim", None)):
+        case: Any = item.callspec.params["case"]
+        said = {"topic": case.topic, "key": case.key, "without": case.without}
+        item.user_properties.append(("claim", said | made.recorded()))
 
 
 @pytest.fixture
@@ -24,7 +33,7 @@ def stage(
     snippet = case.prepare(tmp_path)
     snippet.write_text(snippet.read_text().replace(*LEASES.get(case.key, ("", ""))))
     # A claim that must fail is not given longer than the broker needs to keep it.
-    seconds = REDELIVERY.get(case.key, 0) + 4 if case.without else 40
+    short = REDELIVERY.get(case.key, 0) + 4
     with Stage(
         case.key,
         snippet,
@@ -32,6 +41,7 @@ def stage(
         addresses=addresses(whole_code(case.original)),
         holds=case.proof.holds,
         without=case.without,
-        seconds=seconds,
+        seconds=short if case.without and not case.proof.seen else SECONDS,
+        to_see=short if case.without else None,
     ) as stage:
         yield stage

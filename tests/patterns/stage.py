@@ -31,6 +31,8 @@ AT_ONCE = 1.5
 #: Seconds more for a changed snippet to show that it breaks a claim: its run ends when it does.
 TO_BREAK = 6.0
 
+#: For a condition of the set-up, or a claim that holds: on a busy machine it takes its time.
+SECONDS = 40
 #: Longer than a client's own request time-out, after which it tries again.
 CALL_SECONDS = 60
 
@@ -206,7 +208,8 @@ class Stage:
         addresses: Mapping[str, str] | None = None,
         holds: bool = True,
         without: bool = False,
-        seconds: float = 40,
+        seconds: float = SECONDS,
+        to_see: float | None = None,
     ) -> None:
         self.key = key
         self.holds = holds
@@ -215,6 +218,7 @@ class Stage:
         self.server = server
         self.addresses = addresses or (server.environment_of_clients if server else {})
         self.seconds = seconds
+        self.to_see = to_see
         self.redelivery = REDELIVERY.get(key, AT_ONCE)
         self._processes: list[Process] = []
         self._caller: Process | None = None
@@ -232,7 +236,7 @@ class Stage:
         folder: Path,
         *,
         addresses: Callable[[str], dict[str, str]] | None = None,
-        seconds: float = 40,
+        seconds: float = SECONDS,
     ) -> Self:
         """Return the stage of a topic's snippet as it is, copied into `folder`."""
         snippet = SNIPPETS / topic / f"on_{key}.py"
@@ -336,8 +340,20 @@ class Stage:
 
     def happens(self, condition: Callable[[], bool], *actors: Actor) -> bool:
         """Poll until the condition holds; False when it did not in time."""
+        return self._within(self.seconds, condition, actors)
+
+    def in_time(self, condition: Callable[[], bool], *actors: Actor) -> bool:
+        """Poll like `happens`, for what must not happen without the line that carries the claim.
+
+        There, it is waited for no longer than the broker would need.
+        """
+        seconds = self.seconds if self.to_see is None else self.to_see
+        return self._within(seconds, condition, actors)
+
+    @staticmethod
+    def _within(seconds: float, condition: Callable[[], bool], actors: Iterable[Actor]) -> bool:
         try:
-            wait_until(condition, "a claim", self.seconds)
+            wait_until(condition, "a claim", seconds)
         except TimeoutError:
             for actor in actors:
                 print(f"{actor.name}: taken {actor.taken}, done {actor.done}, {actor.error}")

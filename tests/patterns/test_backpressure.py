@@ -52,6 +52,7 @@ def configure(server: Server | None, line: str) -> None:
 
 @claim(
     "A full queue makes its producer wait: no more is confirmed until a worker has made room.",
+    promise=True,
     minibroker=holds(
         "if len(BROKER.find(QUEUE).ready) >= LIMIT:",
         "if False:",

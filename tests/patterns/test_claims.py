@@ -2,12 +2,75 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.patterns.claims import Case, holds
+from tests.patterns.claims import Case, ClaimError, all_claims, claim, holds, prove
 from tests.patterns.stage import SnippetError, Stage
+
+#: How many proofs of a test do not say yet what must be seen without their line. The list shrinks.
+NOT_SEEN_YET: dict[str, int] = {
+    "backpressure test_a_full_queue_makes_its_producer_wait": 7,
+    "backpressure test_a_hanging_worker_holds_its_prefetch": 6,
+    "backpressure test_a_held_task_takes_a_place": 5,
+    "backpressure test_no_confirmed_task_is_lost": 6,
+    "dead_letter_channel test_a_crash_loses_no_dead_letter": 7,
+    "dead_letter_channel test_a_dead_letter_can_be_sent_back": 7,
+    "dead_letter_channel test_a_dead_letter_keeps_what_it_carries": 6,
+    "dead_letter_channel test_a_malformed_message_is_a_dead_letter_at_once": 7,
+    "dead_letter_channel test_what_fails_becomes_a_dead_letter": 7,
+    "dead_letter_channel test_what_kills_its_worker_becomes_a_dead_letter": 5,
+    "delayed_retry test_a_crash_loses_no_task_that_waits": 7,
+    "delayed_retry test_a_malformed_message_is_a_dead_letter_at_once": 7,
+    "delayed_retry test_a_task_that_waits_holds_up_nobody": 6,
+    "delayed_retry test_after_the_last_attempt_it_is_a_dead_letter": 7,
+    "delayed_retry test_each_attempt_carries_what_the_first_did": 5,
+    "delayed_retry test_the_delays_are_kept_and_grow": 7,
+    "event_replay test_a_killed_reader_goes_on": 6,
+    "event_replay test_a_new_reader_has_the_live_readers_state": 7,
+    "event_replay test_malformed_events_are_set_aside": 7,
+    "event_replay test_readers_are_tolerant": 7,
+    "idempotent_receiver test_a_kill_after_the_effect_does_not_repeat_it": 7,
+    "idempotent_receiver test_a_kill_before_the_effect_does_not_lose_it": 7,
+    "idempotent_receiver test_a_malformed_message_is_kept_aside": 7,
+    "idempotent_receiver test_ten_copies_have_one_effect": 7,
+    "idempotent_receiver test_two_receivers_at_the_same_moment_have_one_effect": 6,
+    "message_expiration test_a_broken_time_stops_nobody": 3,
+    "message_expiration test_a_late_message_is_not_delivered_again": 7,
+    "message_expiration test_each_message_has_its_own_time": 7,
+    "message_expiration test_what_expired_is_never_delivered": 7,
+    "partitioned_consumers test_a_keys_tasks_are_handled_in_order": 7,
+    "partitioned_consumers test_adding_a_partition_breaks_the_order": 6,
+    "partitioned_consumers test_another_worker_takes_over": 7,
+    "partitioned_consumers test_keys_of_one_partition_wait_for_each_other": 6,
+    "publish_subscribe test_a_failed_event_comes_again": 7,
+    "publish_subscribe test_a_failed_subscriber_holds_up_nobody": 7,
+    "publish_subscribe test_a_subscriber_who_was_away_misses_nothing": 7,
+    "publish_subscribe test_every_subscriber_gets_every_event": 7,
+    "request_reply test_a_killed_repliers_question_goes_to_another": 5,
+    "request_reply test_a_late_answer_is_discarded": 7,
+    "request_reply test_a_question_is_not_worked_on_in_vain": 7,
+    "request_reply test_each_asker_gets_its_own_answers": 7,
+    "request_reply test_what_is_malformed_stops_nobody": 7,
+    "topic_router test_each_receiver_gets_what_matches": 7,
+    "topic_router test_publisher_learns_that_nobody_listens": 4,
+    "topic_router test_two_matching_patterns_make_one_delivery": 5,
+    "transactional_outbox test_a_killed_relay_loses_nothing": 6,
+    "transactional_outbox test_a_killed_relay_repeats_one_batch": 6,
+    "transactional_outbox test_relays_do_not_overtake_each_other": 6,
+    "transactional_outbox test_what_was_committed_is_published": 7,
+    "transactional_outbox test_what_was_rolled_back_is_not_published": 7,
+    "work_queue test_a_busy_worker_holds_no_more_than_its_prefetch": 7,
+    "work_queue test_a_killed_workers_task_goes_to_another": 7,
+    "work_queue test_a_long_task_stays_with_its_worker": 7,
+    "work_queue test_a_redelivery_says_so": 5,
+    "work_queue test_confirmed_tasks_survive_the_broker": 6,
+    "work_queue test_each_task_is_done_once": 7,
+}
 
 
 def case(line: str, instead: str) -> Case:
@@ -36,3 +99,90 @@ def test_the_carrying_text_is_in_the_snippet_once(line: str, times: int, tmp_pat
 def test_a_change_has_to_be_python(tmp_path: Path) -> None:
     with pytest.raises(SyntaxError):
         case("delivery.ack()", "delivery.ack(").prepare(tmp_path)
+
+
+TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl")]
+#: In the place of an acknowledgement: the worker gets the next task all the same.
+KEEPS = "consumer.prefetch += 1; consumer.queue.dispatch()"
+TWICE = "A task is done twice."
+
+
+def never_twice(stage: Stage) -> None:
+    """Prove that a task is done once: it is seen when a second worker follows the first."""
+    stage.call("declare")
+    stage.call("submit", tasks=TASKS[:2])
+    first = stage.spawn("work", worker="A")
+    assert stage.happens(lambda: len(first.done) == 2, first)
+    first.kill()
+    second = stage.spawn("work", worker="B")
+    stage.call("submit", tasks=TASKS[2:])
+    assert stage.happens(lambda: TASKS[2] in second.done, second)
+    assert second.taken == TASKS[2:], TWICE
+
+
+def judge(line: str, instead: str, seen: str, folder: Path, **options: Any) -> None:
+    """Run `never_twice` on the minibroker's work queue with `instead` in the place of `line`."""
+    proof = holds(line, instead, seen=seen)
+    with Stage.of("patterns/work_queue", "minibroker", None, folder, **options) as stage:
+        stage.without = True
+        stage.replace(line, instead)
+        twin = Case("minibroker", "patterns/work_queue", proof, without=True)
+        prove(never_twice, twin, stage, "Each task is done once.")
+
+
+def test_a_twin_that_fails_where_it_is_seen_proves_the_claim(tmp_path: Path) -> None:
+    judge("delivery.ack()", KEEPS, TWICE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "instead", ["pass", "return"], ids=["because it stalls", "because it ends"]
+)
+def test_a_twin_that_fails_before_it_is_seen_proves_nothing(instead: str, tmp_path: Path) -> None:
+    """It says what was demanded, and what failed, with its file and its line."""
+    with pytest.raises(pytest.fail.Exception) as failure:
+        judge("delivery.ack()", instead, TWICE, tmp_path, seconds=1.0)
+    said = str(failure.value)
+    assert f"on_minibroker.py with '{instead}' for 'delivery.ack()' fails at another" in said
+    assert f'Demanded: the assertion with the message "{TWICE}"' in said
+    where = r"Failed: tests/patterns/test_claims\.py:\d+: assert stage\.happens\("
+    assert re.search(where, said), said
+
+
+def test_the_message_of_the_assertion_is_the_sentence_itself(tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match="fails at another assertion"):
+        judge("delivery.ack()", KEEPS, "A task is done", tmp_path)
+
+
+def test_a_twin_that_passes_proves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match="still passes"):
+        judge("done += 1", "done += 2", TWICE, tmp_path)
+
+
+def test_a_twin_that_raises_in_the_set_up_says_what_was_demanded(tmp_path: Path) -> None:
+    with pytest.raises(SnippetError) as failure:
+        judge("BROKER.declare(QUEUE)", "raise OSError", TWICE, tmp_path)
+    assert any(f'was to be seen by: "{TWICE}"' in note for note in failure.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("rabitmq", "names rabitmq=, and the brokers are: minibroker, rabbitmq, kafka"),
+        ("redis", "there is no snippets/patterns/claims/on_redis.py: write it, or take redis="),
+    ],
+)
+def test_a_claim_on_a_broker_that_is_not_there_names_its_line(key: str, problem: str) -> None:
+    with pytest.raises(ClaimError, match=problem) as failure:
+        claim("Each task is done once.", **{key: holds("ack()", "pass")})(never_twice)
+    assert re.match(r"tests/patterns/test_claims\.py:\d+: never_twice names", str(failure.value))
+
+
+def test_every_proof_says_what_must_be_seen() -> None:
+    """But those of the tests in the list, which nobody may add to."""
+    silent = Counter(
+        f"{one.topic.removeprefix('patterns/')} {one.name}"
+        for one in all_claims()
+        for proof in one.proofs.values()
+        if proof.line and not proof.seen
+    )
+    assert dict(silent) == NOT_SEEN_YET

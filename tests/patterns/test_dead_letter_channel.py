@@ -50,6 +50,7 @@ def dead(stage: Stage, number: int = 0) -> list[tuple[str, str, int]]:
 @claim(
     "A message that fails each time is tried three times, and is then a dead letter with its"
     " reason and the number of attempts; the others are done.",
+    promise=True,
     minibroker=holds("delivery_limit=LIMIT, dead_letters=DEAD", ""),
     rabbitmq=holds(
         ", **rabbitmq.dead_letters_to(DEAD)}",

@@ -65,6 +65,7 @@ IN_MEMORY = "asyncio.get_running_loop().call_later(60, asyncio.ensure_future, {0
 @claim(
     "While a task waits for its next attempt it holds up nobody: new tasks are done, and one with a"
     " shorter delay comes back first.",
+    promise=True,
     minibroker=holds(
         'f"wait.{pause}"',
         '"wait"',

@@ -113,6 +113,7 @@ def noted(proofs: dict[str, Proof], **notes: str) -> dict[str, Proof]:
 
 @claim(
     "Ten copies of a message, with one message id, have one effect.",
+    promise=True,
     **everywhere("if not new.rowcount:", "if False:", with_help=INBOX),
 )
 def test_ten_copies_have_one_effect(stage: Stage) -> None:

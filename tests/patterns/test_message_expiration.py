@@ -21,6 +21,7 @@ def wait_until_late(stage: Stage) -> None:
 
 @claim(
     "A message that expired while nobody took it is never delivered.",
+    promise=True,
     minibroker=holds(", ttl=seconds", ""),
     rabbitmq=holds(", expiration=seconds", ""),
     kafka=holds(

@@ -81,6 +81,7 @@ def _begun(workers: list[Actor], tasks: list[str]) -> bool:
 @claim(
     "Several workers handle the tasks of a key in order and one at a time; when one task hangs, "
     "other keys go on.",
+    promise=True,
     minibroker=holds(
         "async with turns[queue]:",
         "if True:",

@@ -181,6 +181,7 @@ def set_up(stage: Stage) -> None:
 
 @claim(
     "Each asker gets the answers to its own questions, many in flight and out of order.",
+    promise=True,
     **{
         key: holds(*change, with_help=WITH_HELP.get(key, "")) for key, change in CORRELATION.items()
     },

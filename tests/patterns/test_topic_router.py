@@ -148,6 +148,7 @@ def refused(stage: Stage, function: str, **arguments: Any) -> bool:
 @claim(
     "Each receiver gets exactly the events whose key matches its pattern, row by row of the table "
     "of wildcards, also those published while it was away.",
+    promise=True,
     minibroker=holds("BROKER.bind(receiver, pattern)", 'BROKER.bind(receiver, "#")'),
     rabbitmq=holds("ExchangeType.TOPIC", "ExchangeType.FANOUT"),
     kafka=holds("if matching:", "if compiled:", with_help=f"{MATCHER}: a receiver reads all"),

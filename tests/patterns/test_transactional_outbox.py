@@ -84,6 +84,7 @@ BEFORE = f"""{VIDEO}
 
 @claim(
     "An upload that was committed is published, even if its process was killed right then.",
+    promise=True,
     minibroker=holds(
         f"{MINI_WRITE}{THEN}{COMMIT}",
         f"{COMMIT}{THEN}{MINI_PUBLISH}",

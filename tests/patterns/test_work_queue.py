@@ -29,6 +29,7 @@ COUNTING = [
 
 @claim(
     "With two workers and no faults, each task is done exactly once.",
+    promise=True,
     minibroker=holds("delivery.ack()", "pass"),
     rabbitmq=holds("await message.ack()", "pass"),
     kafka=holds("await consumer.commit(record)", "pass"),
