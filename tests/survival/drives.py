@@ -66,6 +66,12 @@ async def drive_prepare():
     async with connect() as it:
         await it.add_stream(name={name}, subjects=[{name}])
 """
+_WEB = """
+
+async def drive_prepare():
+    async with await aio_pika.connect(URL, timeout=10) as connection:
+        await declare(await connection.channel())
+"""
 
 #: By the snippet's name and the function's.
 DRIVES = {
@@ -115,7 +121,8 @@ async def drive_live(handle):
     ),
     "best_practices/service_web/on_rabbitmq lifespan": Drive(
         "consumer",
-        """
+        _WEB
+        + """
 
 async def drive_live(handle):
     async with lifespan(app):
@@ -134,7 +141,8 @@ async def drive_feed(messages):
     ),
     "best_practices/service_web/on_rabbitmq upload": Drive(
         "publisher",
-        """
+        _WEB
+        + """
 
 async def drive_live(handle):
     async with lifespan(app):

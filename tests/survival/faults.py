@@ -66,17 +66,22 @@ def pause(seconds: float) -> None:
     over.wait(seconds)
 
 
-def restart(lives: list[Life]) -> Iterator[None]:
+def kill_all(lives: list[Life]) -> None:
     for front in fronts(lives):
+        if isinstance(front.server, Rabbitmq):
+            front.server.write_down_queues()
         front.server.kill()
+
+
+def restart(lives: list[Life]) -> Iterator[None]:
+    kill_all(lives)
     for front in fronts(lives):
         front.start()
     yield
 
 
 def away(lives: list[Life]) -> Iterator[None]:
-    for front in fronts(lives):
-        front.server.kill()
+    kill_all(lives)
     pause(30)
     for front in fronts(lives):
         front.start()
@@ -197,7 +202,7 @@ def delete_all(life: Life) -> None:
     """Delete the queues, topics, streams or tables of one subject."""
     server, own = life.place.front.server, life.place.own
     if isinstance(server, Rabbitmq):
-        for queue in server.ask(f"queues/{own}"):
+        for queue in server.ask(f"queues/{own}?disable_stats=true"):
             with suppress(OSError):  # it may be gone with its only consumer
                 server.ask(f"queues/{own}/{queue['name']}", "DELETE")
     elif isinstance(server, Kafka):

@@ -69,7 +69,8 @@ def _to_rabbitmq(server: Rabbitmq, host: str, *, metadata: bool) -> None:
         b"\x00\x80\x02\xff\xfe",  # such a message id
     ]
     sent = [(each, BODY) for each in properties] if metadata else [(b"\0\0", b) for b in BODIES]
-    queues = [one["name"] for one in server.ask(f"queues/{host}") if not one["exclusive"]]
+    listed = server.ask(f"queues/{host}?disable_stats=true")
+    queues = [one["name"] for one in listed if not one["exclusive"]]
     with socket.create_connection(("127.0.0.1", server.port_number), timeout=20) as connection:
         answers = _frames(connection)
 
