@@ -144,6 +144,19 @@ def test_a_user_with_an_encoded_password_logs_in(key: str, locked: str, tmp_path
         run_with_python(snippet, tmp_path, wrong)
 
 
+@pytest.mark.broker("redis")
+@pytest.mark.parametrize("key", ["redis"])
+def test_an_accounts_rights_are_its_own_although_the_address_has_a_login(
+    key: str, locked: str, tmp_path: Path
+) -> None:
+    """redis-py takes the login of an address rather than the one that it is given beside it."""
+    snippet = SNIPPETS / "best_practices" / "least_privilege" / f"on_{key}.py"
+    environment = {named(key).variable or "": locked}
+    assert (
+        run_with_python(snippet, tmp_path, environment) == snippet.with_suffix(".out").read_text()
+    )
+
+
 @pytest.mark.parametrize(
     "snippet",
     [

@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
@@ -28,7 +29,11 @@ async def create(admin: Redis, account: str) -> Redis:
     rules = [*RULES[account].split(), f">{password}"]
     send: Callable[..., Awaitable[object]] = admin.execute_command
     await send("ACL", "SETUSER", account, *rules)
-    return Redis.from_url(URL, username=account, password=password, retry=None)
+    # In the address: whose login is there, its rights would be used instead.
+    server = urlsplit(URL)
+    host = server.netloc.rpartition("@")[2]
+    own = server._replace(netloc=f"{account}:{password}@{host}").geturl()
+    return Redis.from_url(own, retry=None)
 
 
 async def attempt(what: str, request: Awaitable[object]) -> None:
