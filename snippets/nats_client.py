@@ -7,13 +7,14 @@ an error here: a right that is missing, a server that stays away.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from uuid import uuid4
 
-import nats
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import (
@@ -44,6 +45,38 @@ LOST = (
     OutboundBufferLimitError,
     ServiceUnavailableError,
 )
+
+
+class NotConnectedError(OutboundBufferLimitError):
+    """The client is connecting again. It has sent nothing."""
+
+    def __str__(self) -> str:
+        return "no connection now, and nothing was sent: publish it again"
+
+
+class Connection(Client):
+    """The client: a refused publish says so, and a cancelled call ends."""
+
+    def publish(self, *what: Any, **more: Any) -> Coroutine[Any, Any, None]:
+        if not (self.is_connected or self.is_closed):
+            raise NotConnectedError
+        return super().publish(*what, **more)
+
+    async def request(self, *what: Any, **more: Any) -> Msg:
+        with end_if_cancelled():
+            return await super().request(*what, **more)
+
+
+@contextmanager
+def end_if_cancelled() -> Iterator[None]:
+    """End what is cancelled, although Python 3.11's wait_for() forgets it."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def address() -> dict[str, Any]:
@@ -88,10 +121,10 @@ async def connect_core(
         causes.clear()
         end(None)
 
+    connection = Connection()
     try:
-        async with (
-            asyncio.timeout(SECONDS) as user,
-            await nats.connect(
+        async with asyncio.timeout(SECONDS) as user:
+            await connection.connect(
                 **address(),
                 name=name,
                 ping_interval=5,  # after two without an answer, anew
@@ -101,14 +134,14 @@ async def connect_core(
                 error_cb=failed,
                 disconnected_cb=away,
                 reconnected_cb=back,
-            ) as connection,
-        ):
+            )
             user.reschedule(None)
-            yield connection
+            async with connection:  # and close it
+                yield connection
     except LOST as error:
         if not (user.expired() or isinstance(error, nats.errors.Error)):
             raise  # a time-out of its user
-        silent = f"no answer, or no such stream or consumer: {error!r}"
+        silent = f"no answer, or no such stream or consumer ({error})"
         raise ConnectionError(
             f"NATS: {causes[-1] if causes else silent}"
         ) from error
@@ -119,7 +152,10 @@ async def connect(
     name: str | None = None, reconnect: bool = True
 ) -> AsyncIterator[JetStreamContext]:
     async with connect_core(name, reconnect) as connection:
-        yield connection.jetstream(timeout=SECONDS)
+        # Each publish_async() that fails would keep one of 4000 places.
+        yield connection.jetstream(
+            timeout=SECONDS, publish_async_max_pending=sys.maxsize
+        )
 
 
 async def declare_log(
@@ -198,7 +234,8 @@ async def fetch(
     while limit is None or done < limit:
         batch = min(prefetch, limit - done) if limit else prefetch
         try:
-            held = await source.fetch(batch, timeout=5)
+            with end_if_cancelled():
+                held = await source.fetch(batch, timeout=5)
         except TimeoutError:
             continue  # there is nothing
         done += len(held)

@@ -41,18 +41,15 @@ TIMED_OUT = "TimeoutError"
 #: On core NATS the client library matches an answer with its question: each has an address of its
 #: own. In its place, one address for all of them.
 REQUEST = """reply = await connection.request(
-                            QUESTIONS,
-                            question.encode(),
-                            seconds,
-                            headers=headers,
-                        )"""
+                        QUESTIONS, question.encode(), left, headers=headers
+                    )"""
 ONE_INBOX = """replies = vars(connection).get("replies")
-                        replies = replies or await connection.subscribe("replies.*")
-                        connection.replies = replies
-                        await connection.publish(
-                            QUESTIONS, question.encode(), "replies.1", headers=headers
-                        )
-                        reply = await replies.next_msg(seconds)"""
+                    replies = replies or await connection.subscribe("replies.*")
+                    connection.replies = replies
+                    await connection.publish(
+                        QUESTIONS, question.encode(), "replies.1", headers=headers
+                    )
+                    reply = await replies.next_msg(left)"""
 
 #: The text by which an asker knows what an answer answers, and what takes any for the oldest's.
 CORRELATION = {
@@ -123,8 +120,8 @@ RUDE = {
         'await send(producer, REPLIES, b"stray", partition=to, headers=stray)\n',
     ),
     "nats": (
-        "while True:\n",
-        'await connection.publish(QUESTIONS, b"\\xff")\n                while True:\n',
+        "while (left :=",
+        'await connection.publish(QUESTIONS, b"\\xff")\n            while (left :=',
         "await connection.publish(message.reply,",
         'await connection.publish(message.reply + "0", b"stray")\n            '
         "await connection.publish(message.reply,",

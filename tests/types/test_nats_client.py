@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -208,7 +210,7 @@ def test_a_kept_connection_serves_again_after_a_restart(client: ModuleType, serv
             await jetstream.add_stream(name=QUEUE, subjects=[QUEUE])
             server.kill()
             await asyncio.sleep(0.1)  # the client sees it
-            with pytest.raises(client.OutboundBufferLimitError):
+            with pytest.raises(client.OutboundBufferLimitError, match="nothing was sent"):
                 await jetstream.publish(QUEUE, b"cat.mp4")
             await asyncio.to_thread(server.start)
             while True:
@@ -238,3 +240,92 @@ def test_a_consumer_that_is_gone_ends_its_worker(client: ModuleType, server: Ser
                 await worker
 
     asyncio.run(both())
+
+
+async def cancelled_with_its_answer(connection: Any, call: Awaitable[object]) -> asyncio.Task[Any]:
+    """Return a task that is cancelled in the moment in which its answer comes.
+
+    Up to Python 3.11, wait_for() returns the answer then, and forgets that it was cancelled.
+    """
+    read = connection._process_msg
+
+    async def and_cancel(*message: Any) -> None:
+        await read(*message)
+        await asyncio.sleep(0)  # the subscription's task hands it on
+        task.cancel()
+
+    async def do() -> object:
+        return await call
+
+    task = asyncio.create_task(do())
+    connection._process_msg = and_cancel
+    await asyncio.wait([task])
+    connection._process_msg = read
+    return task
+
+
+def test_who_is_cancelled_ends_although_an_answer_comes(client: ModuleType, server: Server) -> None:
+    use(client, server)
+
+    async def both() -> None:
+        await make(client)
+        async with asyncio.timeout(PATIENCE), client.connect_core() as connection:
+            jetstream = connection.jetstream()
+            await jetstream.publish(QUEUE, b"cat.mp4")
+            publishing = jetstream.publish(QUEUE, b"dog.mp4")
+            assert (await cancelled_with_its_answer(connection, publishing)).cancelled()
+            source = await jetstream.pull_subscribe_bind("workers", QUEUE)
+            fetching = anext(client.fetch(source))
+            assert (await cancelled_with_its_answer(connection, fetching)).cancelled()
+
+    asyncio.run(both())
+
+
+@pytest.fixture
+def window() -> ModuleType:
+    return load(SNIPPETS / "best_practices" / "service_window" / "on_nats.py")
+
+
+def test_a_window_whose_confirms_stay_away_ends_and_leaves_nothing_behind(
+    client: ModuleType, window: ModuleType, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(client, server)
+    monkeypatch.setattr(window, "SECONDS", 1)
+
+    async def publish() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await window.declare(jetstream)
+            server.freeze()
+            try:
+                with pytest.raises(TimeoutError, match="no confirm after 1 s"):
+                    await window.submit(jetstream, ["cat.mp4"] * 100)
+                await asyncio.sleep(0)
+                assert jetstream.publish_async_pending() == 0
+            finally:
+                server.thaw()
+
+    asyncio.run(publish())
+
+
+def test_a_window_is_served_again_however_often_it_was_refused(
+    client: ModuleType, window: ModuleType, server: Server
+) -> None:
+    use(client, server)
+
+    async def publish() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await window.declare(jetstream)
+            server.kill()
+            await asyncio.sleep(0.1)  # the client sees it
+            for _ in range(5000):  # the client's own window has 4000 places
+                with pytest.raises(client.NotConnectedError, match="publish it again"):
+                    await window.submit(jetstream, ["cat.mp4"])
+            await asyncio.to_thread(server.start)
+            while True:
+                try:
+                    await window.submit(jetstream, ["cat.mp4"])
+                    break
+                except client.NotConnectedError:
+                    await asyncio.sleep(0.1)
+
+    asyncio.run(publish())

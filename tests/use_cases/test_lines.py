@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import nats
 import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -14,6 +15,7 @@ from aiokafka.errors import ProducerFenced
 
 from tests.brokers import Server
 from tests.brokers.server import wait_until
+from tests.patterns.home import load
 from tests.snippets.running import SNIPPETS, run, run_changed
 
 
@@ -103,6 +105,30 @@ def test_without_its_line_a_run_differs(line: Line, server: Server, tmp_path: Pa
     assert line.prints not in snippet.with_suffix(".out").read_text()
     address = server.environment_of_clients
     assert line.prints in run_changed(snippet, {line.text: line.instead}, tmp_path, address)
+
+
+def test_nats_knows_a_replier_when_serve_returns() -> None:
+    """Its subscription goes before the last PING: nats-py's first flush() overtakes it."""
+    heard = bytearray()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"version": "2.10.27", "headers": true}\r\n')
+        while line := await reader.readline():
+            heard.extend(line)
+            if line == b"PING\r\n":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    async def serve() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        connection = await nats.connect("nats://{}:{}".format(*server.sockets[0].getsockname()))
+        await service.Entitlement("one").serve(connection)
+        assert heard.index(b"SUB entitlement.may-watch") < heard.rindex(b"PING")
+        await connection.close()
+        server.close()
+
+    service = load(SNIPPETS / "use_cases" / "request_reply" / "on_nats.py")
+    asyncio.run(serve())
 
 
 KILLED = """

@@ -5,11 +5,13 @@
 """A window of confirms on NATS: publish while others are not confirmed."""
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 
 from nats.js import JetStreamContext
+from nats.js.api import PubAck
 
-from nats_client import connect
+from nats_client import SECONDS, connect
 
 STREAM = "transcode"
 WINDOW = 50
@@ -22,16 +24,27 @@ async def declare(jetstream: JetStreamContext) -> None:
 async def submit(
     jetstream: JetStreamContext, tasks: Iterable[str], window: int = WINDOW
 ) -> None:
-    left = iter(tasks)  # which all lanes share
+    unconfirmed = deque[asyncio.Future[PubAck]]()
+    try:
+        for task in tasks:
+            if len(unconfirmed) == window:
+                await oldest(unconfirmed)
+            sent = await jetstream.publish_async(STREAM, task.encode())
+            unconfirmed.append(sent)
+        while unconfirmed:
+            await oldest(unconfirmed)
+    finally:
+        for sent in unconfirmed:  # the client would wait for them for ever
+            sent.cancel()
 
-    async def lane() -> None:
-        for task in left:
-            await jetstream.publish(STREAM, task.encode())
 
-    # The first publish that fails ends the others, and raises.
-    async with asyncio.TaskGroup() as lanes:
-        for _ in range(window):
-            lanes.create_task(lane())
+async def oldest(unconfirmed: deque[asyncio.Future[PubAck]]) -> None:
+    """Wait for the oldest confirm, or raise its error."""
+    if not unconfirmed[0].done():
+        await asyncio.wait([unconfirmed[0]], timeout=SECONDS)
+    if not unconfirmed[0].done():
+        raise TimeoutError(f"no confirm after {SECONDS} s: send it again")
+    unconfirmed.popleft().result()
 
 
 async def main() -> None:

@@ -34,20 +34,20 @@ async def asker() -> AsyncIterator[Ask]:
         async def ask(question: str, seconds: float) -> str:
             # A subscription keeps what its busy replier has not taken yet,
             # and nothing removes that: so the replier has to know.
-            headers = {"deadline": str(time.time() + seconds)}
-            async with asyncio.timeout(seconds):
-                while True:
-                    try:
-                        # An address of its own for each question's answer.
-                        reply = await connection.request(
-                            QUESTIONS,
-                            question.encode(),
-                            seconds,
-                            headers=headers,
-                        )
-                        return reply.data.decode()
-                    except NOBODY:  # it comes at once, and
-                        await asyncio.sleep(0.1)  # to ask again is safe
+            deadline = time.time() + seconds
+            headers = {"deadline": str(deadline)}
+            while (left := deadline - time.time()) > 0:
+                try:
+                    # An address of its own for each question's answer.
+                    reply = await connection.request(
+                        QUESTIONS, question.encode(), left, headers=headers
+                    )
+                    return reply.data.decode()
+                except NOBODY:  # it comes at once, and to ask again is safe
+                    await asyncio.sleep(0.1)
+                except TimeoutError:
+                    break
+            raise TimeoutError(f"no answer within {seconds} s")
 
         yield ask
 

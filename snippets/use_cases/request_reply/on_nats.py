@@ -35,7 +35,10 @@ class Entitlement:
             cb=self.answer,
             pending_msgs_limit=100,  # a longer queue makes only late answers
         )
-        await connection.flush()  # the server knows it when this returns
+        # The first overtakes what the client has yet to send. The server
+        # knows the subscription when the second returns.
+        await connection.flush()
+        await connection.flush()
 
     async def answer(self, question: Msg) -> None:
         try:
