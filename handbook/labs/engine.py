@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urljoin
 
@@ -198,6 +199,11 @@ def _execute(lab: Lab, options: Mapping[str, Any]) -> str:
     app = get_nbconvert_app(**chosen)
     app.config["ExecutePreprocessor"].update(
         timeout=LIMIT,
+        # What a kernel needs to start, and to hand its last output over, is not short on a busy
+        # machine. Without an error at its end, that output would be missing.
+        startup_timeout=LIMIT,
+        iopub_timeout=LIMIT,
+        raise_on_iopub_timeout=True,
         record_timing=False,
         # A kernel that ends by itself may complain while it does.
         shutdown_kernel="immediate",
@@ -210,7 +216,11 @@ def _execute(lab: Lab, options: Mapping[str, Any]) -> str:
     # What one cell prints comes in pieces; where they are cut depends on the machine.
     exporter = NotebookExporter(config=app.config, preprocessors=[CoalesceStreamsPreprocessor])
     try:
-        text, _ = exporter.from_notebook_node(lab.notebook)
+        with TemporaryDirectory() as folder:
+            if sys.platform != "win32":
+                # A port that is free when it is chosen may be taken when the kernel has started.
+                exporter.config["KernelManager"].update(transport="ipc", ip=f"{folder}/kernel")
+            text, _ = exporter.from_notebook_node(lab.notebook)
         Lab(lab.file, nbformat.reads(text, as_version=4)).check()
     except CellExecutionError as error:
         line, code = _failed_at(lab, error.traceback)
