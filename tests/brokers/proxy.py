@@ -71,22 +71,22 @@ class Proxy:
             pair.close()
 
     def cut(self) -> None:
-        """End every connection that is open; new ones are served."""
+        """End every connection that is open, before this returns; new ones are served."""
 
-        def now() -> None:
+        async def now() -> None:
             for pair in list(self._pairs):
                 pair.close()
 
-        self._loop.call_soon_threadsafe(now)
+        asyncio.run_coroutine_threadsafe(now(), self._loop).result(10)
 
     def silence(self) -> None:
-        """Let nothing through on the connections that are open: they stay open."""
+        """Let nothing through from now on, on the connections that are open: they stay open."""
 
-        def now() -> None:
+        async def now() -> None:
             for pair in self._pairs:
                 pair.silent = True
 
-        self._loop.call_soon_threadsafe(now)
+        asyncio.run_coroutine_threadsafe(now(), self._loop).result(10)
 
     def close(self) -> None:
         """End all connections, and listen no more."""

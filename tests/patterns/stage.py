@@ -41,6 +41,10 @@ CALL_SECONDS = 60
 NONSENSE = ("AttributeError", "ImportError", "NameError", "TypeError", "UnboundLocalError")
 
 
+#: What an actor says last, in one word.
+ENDS = {"returned", "error", "cancelled"}
+
+
 class SnippetError(Exception):
     """A snippet's function failed where the test did not ask it to."""
 
@@ -50,6 +54,8 @@ class Process:
 
     def __init__(self, snippet: Path, environment: dict[str, str]) -> None:
         self.events: list[dict[str, Any]] = []
+        #: What each actor said last, by its name, once it has ended: asked for again and again.
+        self.last: dict[str, dict[str, Any]] = {}
         self._log = snippet.with_name(f"{snippet.stem}-{time.monotonic_ns()}.log")
         theirs, commands = os.pipe()
         events, ours = os.pipe()
@@ -64,11 +70,15 @@ class Process:
         with self._events:
             for line in self._events:
                 if line.startswith('{"'):  # or a snippet prints something
-                    self.events.append(json.loads(line))
+                    event = json.loads(line)
+                    self.events.append(event)
+                    if "actor" in event and not ENDS.isdisjoint(event):
+                        self.last[event["actor"]] = event
 
     def tell(self, **command: object) -> None:
-        self._commands.write(json.dumps(command) + "\n")
-        self._commands.flush()
+        with suppress(BrokenPipeError):  # who is gone obeys nothing
+            self._commands.write(json.dumps(command) + "\n")
+            self._commands.flush()
 
     @property
     def alive(self) -> bool:
@@ -121,6 +131,10 @@ class Actor:
         ]
 
     @property
+    def _last(self) -> dict[str, Any]:
+        return self.process.last.get(self.name, {})
+
+    @property
     def warmed_up(self) -> list[str]:
         """Return the tasks of no interest that the handler was called with."""
         return [item for item in self._said("taken") if item.startswith(WARM_UP)]
@@ -157,7 +171,7 @@ class Actor:
 
     @property
     def returned(self) -> bool:
-        return bool(self._said("returned"))
+        return "returned" in self._last
 
     @property
     def value(self) -> Any:
@@ -166,11 +180,11 @@ class Actor:
 
     @property
     def error(self) -> str:
-        return "; ".join(self._said("error"))
+        return str(self._last.get("error", ""))
 
     @property
     def cancelled(self) -> bool:
-        return bool(self._said("cancelled"))
+        return "cancelled" in self._last
 
     @property
     def halfway(self) -> bool:
@@ -178,7 +192,7 @@ class Actor:
 
     @property
     def ended(self) -> bool:
-        return self.returned or bool(self.error) or self.cancelled or not self.process.alive
+        return bool(self._last) or not self.process.alive
 
     def release(self) -> None:
         """Let a handler that holds its message finish it, and do all that follow."""

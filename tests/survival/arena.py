@@ -14,10 +14,11 @@ import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -43,6 +44,8 @@ ADMIN = "admin"
 ALL_TOPICS = "topic readwrite #"
 #: Bytes: more is refused, here sooner than by default where that is many megabytes.
 LARGEST = 1_000_000
+#: What a server's log has each time that it has read its configuration again.
+RELOADS = {"nats": "Reloaded server configuration", "mqtt": "Reloading config"}
 #: Stands in a copy's text for the name of the place.
 PREFIX = "zz-place-zz"
 _numbers = itertools.count(1)
@@ -105,9 +108,16 @@ class Front:
         self.start()
 
     def reload(self) -> None:
-        """Have the server read its configuration again."""
-        assert self.server._process
-        self.server._signal(signal.SIGHUP, self.server._process.members())
+        """Have the server read its configuration again, before this returns."""
+        server = self.server
+        assert server._process
+
+        def reloads() -> int:
+            return server.log.read_text(errors="replace").count(RELOADS[server.key])
+
+        before = reloads()
+        server._signal(signal.SIGHUP, server._process.members())
+        wait_until(lambda: reloads() > before, f"{server.broker.label} to reload")
 
     def address(self, path: str, *, beyond: bool) -> str:
         """Return the address for a subject, or for who feeds it: `beyond` proxy and rights."""
@@ -195,7 +205,8 @@ class Arena:
         if self.key in ALONE:
             self.idle.append(place.front)
         elif isinstance(place.front.server, Rabbitmq) and place.front.server.running:
-            place.front.server.ask(f"vhosts/{place.own}", "DELETE")
+            with suppress(OSError):  # nobody needs it any more
+                place.front.server.ask(f"vhosts/{place.own}", "DELETE")
 
     def close(self) -> None:
         for front in self.fronts:
@@ -318,7 +329,3 @@ def side_by_side(work: Callable[[One], Other], over: list[One]) -> list[Other]:
     """Return what `work` returns for each, all at the same time."""
     with ThreadPoolExecutor(max_workers=max(1, len(over))) as pool:
         return list(pool.map(work, over))
-
-
-def every(work: Callable[[Any], object], over: list[Any]) -> None:
-    side_by_side(work, over)

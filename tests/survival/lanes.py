@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,8 @@ from tests.survival.life import ENDS, LOST, UNREADY, Life, Verdict, over
 from tests.survival.subjects import Subject
 
 Verdicts = dict[str, Verdict]
+#: How often those are begun again that ended before their fault began.
+TIMES = 3
 Change = Callable[[Path], None]
 
 
@@ -38,10 +40,13 @@ class Lane:
         if not concerned:
             return {}
         verdicts: Verdicts = {}
-        new = [self._settle(one) for one in concerned if not self._lives_well(one)]
-        for life, ready in zip(new, side_by_side(Life.begin, new), strict=True):
-            if not ready:
-                verdicts[life.subject.name] = Verdict(UNREADY, life.failure[-300:])
+        # While some begin, another may end, by what came before: nobody is judged by that.
+        for _ in range(TIMES):
+            new = [one for one in concerned if not self._lives_well(one, verdicts)]
+            begun = [self._settle(one) for one in new]
+            for life, ready in zip(begun, side_by_side(Life.begin, begun), strict=True):
+                if not ready:
+                    verdicts[life.subject.name] = Verdict(UNREADY, life.failure[-300:])
         self.version = self.version or self.arena.fronts[0].server.version()
         living = [self.lives[one.name] for one in concerned if one.name not in verdicts]
         if fault.name == "sigterm":
@@ -52,9 +57,9 @@ class Lane:
             judged = []
         for life, verdict in zip(living, judged, strict=True):
             verdicts[life.subject.name] = replace(verdict, seconds=life.seconds)
-        for life in [self.lives[one.name] for one in concerned]:
-            if fault.leaves or not verdicts[life.subject.name].good:
-                self._forget(life)
+        self._forget(
+            self.lives[one.name] for one in concerned if fault.leaves or not verdicts[one.name].good
+        )
         return {one.name: verdicts[one.name] for one in concerned}
 
     def _judge(self, fault: Fault, living: list[Life]) -> list[Verdict]:
@@ -67,7 +72,8 @@ class Lane:
 
         logs = [life.log() for life in living]
         with struck(fault, living):
-            since = now()
+            # A right that is taken away may need a moment to reach the whole server.
+            since = now() + (1 if fault.lasting else 0)
             if fault.lasting:
                 seen = side_by_side(watch, living)
         if not fault.lasting:
@@ -83,10 +89,11 @@ class Lane:
 
         return side_by_side(follow, list(zip(living, seen, strict=True)))
 
-    def _lives_well(self, subject: Subject) -> bool:
+    def _lives_well(self, subject: Subject, verdicts: Verdicts) -> bool:
+        """Tell whether nothing is to be done for it, which is so for who has its verdict too."""
         life = self.lives.get(subject.name)
-        if life and not life.well:
-            self._forget(life)
+        if life and not life.well and subject.name not in verdicts:
+            self._forget([life])
         return subject.name in self.lives
 
     def _settle(self, subject: Subject) -> Life:
@@ -95,15 +102,16 @@ class Lane:
         self.lives[subject.name] = life
         return life
 
-    def _forget(self, life: Life) -> None:
-        if self.lives.pop(life.subject.name, None):
-            life.close()
+    def _forget(self, lives: Iterable[Life]) -> None:
+        gone = list(lives)
+        side_by_side(Life.close, gone)
+        for life in gone:
+            del self.lives[life.subject.name]
             self.arena.leave(life.place)
 
     def close(self) -> None:
         """End everybody, and the servers."""
-        for life in list(self.lives.values()):
-            life.close()
+        side_by_side(Life.close, list(self.lives.values()))
         self.arena.close()
 
 
@@ -146,7 +154,7 @@ class Lanes:
                     lane.close()
                     lane = Lane(lane.arena.key, lane.subjects, lane.folder)
                     self.lanes.append(lane)
-        except InterruptedError as error:
+        except Exception as error:  # or somebody would wait for ever
             for fault in faults:
                 if not self.verdicts[fault.name].done():
                     self.verdicts[fault.name].set_exception(error)

@@ -24,6 +24,8 @@ BATCH = 4
 #: A feeder has this long, then another one sends: its connection may be the one that is silent.
 FEED_SECONDS = 5
 POLL = 0.1
+#: A supervisor waits so long before it starts again what has ended.
+BETWEEN = 1
 GOES_ON, ENDS, LEAVES = "goes on", "ends with an exception", "leaves in order"
 #: It runs for as long as the process does, says in its log why it can't go on, and tries again.
 TRIES = "logs the cause, and goes on afterwards"
@@ -32,7 +34,7 @@ RIGHTS = re.compile(r"\bright\b|permission|authoriz|not allowed|denied|refused",
 GOOD = {GOES_ON, ENDS, LEAVES, TRIES}
 SILENT, RETURNS, FOREVER = "silent", "returns as if done", "ends, and a new one gets nothing"
 NOTHING, LOST = "its exception says nothing", "loses what it held"
-UNREADY = "did nothing before the fault"
+UNREADY, MISSED = "did nothing before the fault", "was not reached by the fault"
 
 #: Set when the run is cut short: nobody waits any longer.
 over = threading.Event()
@@ -86,6 +88,7 @@ class Life:
     actor: Actor | None = None
     helpers: dict[str, Actor] = field(default_factory=dict)
     failure: str = ""
+    missed: str = ""
     number: int = 0
     times: int = 0
     seconds: float = 0
@@ -184,7 +187,7 @@ class Life:
             if watch.seen():
                 return True
             if self.actor.ended:
-                return False
+                return watch.seen()  # it may have said both since then
             self.around()
             if self.subject.kind == "relay" and watch.actor is not self.helpers["receive"]:
                 watch = Watch(self.helpers["receive"], f"{label}-", since)
@@ -211,6 +214,7 @@ class Life:
                 self.failure = self.cause
             except (SnippetError, TimeoutError) as error:
                 self.failure = str(error)
+            over.wait(BETWEEN)
         return False
 
     @property
@@ -233,13 +237,16 @@ class Life:
             return Verdict(TRIES, causes[-1])
         return seen
 
-    def told(self, what: str) -> bool:
-        """Send one message that tells the handler what to do; return whether it came."""
-        return self.until_taken(what, batch=1)
+    def told(self, what: str) -> None:
+        """Send one message that tells the handler what to do; raise if it did not come."""
+        if not self.until_taken(what, batch=1):
+            raise TimeoutError(f"no handler was called with {what}. {self.cause}".strip())
 
     def watch(self, since: float) -> Verdict | None:
         """Return what the subject does after the fault; None if it ended with a cause."""
         assert self.actor
+        if self.missed:
+            return Verdict(MISSED, self.missed)
         if self.until_taken("after", since):
             return Verdict(GOES_ON)
         if not self.actor.ended:
@@ -276,6 +283,7 @@ class Life:
                 self.prepare()
             except (SnippetError, TimeoutError) as error:
                 then = str(error)
+                over.wait(BETWEEN)
                 continue
             following = self.live()
             if self.until_taken(label, time.time()):
@@ -285,6 +293,7 @@ class Life:
                 return Verdict(ENDS, cause)  # until the message is set aside: a pattern of its own
             if not following.ended:
                 break
+            over.wait(BETWEEN)
         return Verdict(FOREVER, f"{cause} Then: {then}")
 
     # SIGTERM, which is another thing than a fault.
@@ -293,7 +302,12 @@ class Life:
         """Have it end by SIGTERM while its handler works, and look for what it held."""
         actor = self.actor
         assert actor
-        holds = self.subject.obeys and self.told("must-hold")
+        holds = self.subject.obeys
+        if holds:
+            try:
+                self.told("must-hold")
+            except TimeoutError as error:
+                return Verdict(MISSED, str(error))
         actor.process.terminate()
         asked = time.monotonic()
         # Who handles SIGTERM itself ends its function, and the process of the harness stays.
