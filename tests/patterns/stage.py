@@ -24,9 +24,12 @@ from tests.snippets.running import SNIPPETS, download, holder, whole_code
 #: Seconds after which a message that nobody acknowledged must have come again. Where the broker
 #: sees the lost connection it is at once; the others wait for a time-out, which the snippets set
 #: as low as the broker lets them.
-REDELIVERY = {"kafka": 8.0, "nats": 4.0, "redis": 8.0}
+REDELIVERY = {"kafka": 8.0, "nats": 8.0, "redis": 8.0}
 #: A lease is longer in a test than in a snippet: on a busy machine, its worker still renews it.
-LEASES = {"redis": ("LEASE = 2", "LEASE = 5")}
+LEASES = {
+    "nats": ("ACK_WAIT = 2.0", "ACK_WAIT = 6.0"),
+    "redis": ("LEASE = 2", "LEASE = 5"),
+}
 AT_ONCE = 1.5
 #: Seconds more for a changed snippet to show that it breaks a claim: its run ends when it does.
 TO_BREAK = 6.0

@@ -158,8 +158,6 @@ def test_no_confirmed_task_is_lost(stage: Stage) -> None:
     ),
 )
 def test_a_hanging_worker_holds_its_prefetch(stage: Stage) -> None:
-    if stage.key == "nats":  # it hangs: that its lease goes on is another claim
-        stage.replace("ACK_WAIT = 2.0", "ACK_WAIT = 30.0")
     stage.call("declare")
     if not stage.holds:
         tasks = TASKS[:4]

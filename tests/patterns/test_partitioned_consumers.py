@@ -111,8 +111,6 @@ def _begun(workers: list[Actor], tasks: list[str]) -> bool:
     ),
 )
 def test_a_keys_tasks_are_handled_in_order(stage: Stage) -> None:
-    if stage.key == "nats":  # it hangs: that its lease goes on is a claim of the work queue
-        stage.replace("ACK_WAIT = 2.0", "ACK_WAIT = 30.0")
     stage.call("declare")
     workers = at_work(stage, hold="fox")
     stage.call("submit", tasks=tasks("fox", "owl"))
@@ -198,8 +196,6 @@ def test_another_worker_takes_over(stage: Stage) -> None:
     postgresql=differs("Only the key of the task waits: it is a partition of its own."),
 )
 def test_keys_of_one_partition_wait_for_each_other(stage: Stage) -> None:
-    if stage.key == "nats":  # it hangs: that its lease goes on is a claim of the work queue
-        stage.replace("ACK_WAIT = 2.0", "ACK_WAIT = 30.0")
     stage.call("declare", partitions=1)
     stage.call("submit", tasks=tasks("fox", "owl"))
     workers = [stage.spawn("work", worker=name, mode="hold", only="fox") for name in WORKERS]
