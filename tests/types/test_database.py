@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, timeout_from_conninfo
 
 from tests.brokers import Server
 from tests.brokers.postgresql import Postgresql
@@ -107,6 +110,113 @@ def test_a_server_that_hangs_ends_the_wait_and_a_short_stop_does_not(
                 server.thaw()
 
     asyncio.run(main())
+
+
+#: What a connection is opened with besides its address: nothing, or all that TCP can do.
+PLAIN = ""
+KEEPALIVES = "?tcp_user_timeout=10000&keepalives_idle=5&keepalives_interval=2&keepalives_count=2"
+
+
+@asynccontextmanager
+async def three_ways(
+    port: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[list[Any]]:
+    """Yield three connections: plain, with keepalives, and our module's with its own clock."""
+    monkeypatch.setenv("DATABASE_URL", url(port))
+    module = load(download(SNIPPETS / "database.py", folder))
+    plain = await psycopg.AsyncConnection.connect(url(port), autocommit=True)
+    kept = await psycopg.AsyncConnection.connect(url(port) + KEEPALIVES, autocommit=True)
+    async with module.connect() as ours:
+        yield [plain, kept, ours]
+
+
+def test_after_a_kill_no_connection_comes_back(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with three_ways(own.port_number, tmp_path, monkeypatch) as ways:
+            waits = [asyncio.ensure_future(db.execute("SELECT pg_sleep(600)")) for db in ways]
+            await asyncio.sleep(1)
+            await asyncio.to_thread(own.kill)
+            for wait in waits:
+                with pytest.raises(psycopg.OperationalError, match="closed"):
+                    await wait
+            await asyncio.to_thread(own.start)
+            for db in ways * 2:
+                with pytest.raises(psycopg.OperationalError, match="the connection is closed"):
+                    await db.execute("SELECT 1")
+
+    with server.another(Postgresql) as own:
+        asyncio.run(main())
+
+
+def test_each_connection_lives_through_a_server_that_stands_still_for_10_s(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with three_ways(own.port_number, tmp_path, monkeypatch) as ways:
+            await asyncio.to_thread(own.freeze)
+            waits = [asyncio.ensure_future(db.execute("SELECT 1")) for db in ways]
+            await asyncio.sleep(10)
+            assert not any(wait.done() for wait in waits)
+            own.thaw()
+            await asyncio.gather(*waits)
+
+    with server.another(Postgresql) as own:
+        asyncio.run(main())
+
+
+@pytest.mark.timeout(180)
+def test_only_our_clock_ends_the_wait_for_a_server_that_hangs_or_a_proxy_that_swallows(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def seconds_until(error: type[Exception], says: str, wait: Any) -> float:
+        begun = time.monotonic()
+        with pytest.raises(error, match=says):
+            await wait
+        return time.monotonic() - begun
+
+    async def anew() -> None:
+        monkeypatch.setenv("DATABASE_URL", url(own.port_number))
+        async with load(tmp_path / "database.py").connect():
+            pass
+
+    async def main() -> None:
+        async with (
+            swallowing(server) as (port, silent),
+            three_ways(own.port_number, tmp_path, monkeypatch) as hung,
+            three_ways(port, tmp_path, monkeypatch) as swallowed,
+        ):
+            silent.set()
+            await asyncio.to_thread(own.freeze)
+            new = (url(own.port_number) + options for options in (PLAIN, KEEPALIVES))
+            begun: list[Any] = [db.execute("SELECT 1") for db in (*hung[:2], *swallowed[:2])]
+            begun += [psycopg.AsyncConnection.connect(each) for each in new]
+            waits = [asyncio.ensure_future(each) for each in begun]
+            no_answer = psycopg.OperationalError, "does not answer"
+            try:
+                connecting, *asking = await asyncio.gather(
+                    seconds_until(psycopg.errors.ConnectionTimeout, "timeout", anew()),
+                    *(seconds_until(*no_answer, ways[2].execute("")) for ways in (hung, swallowed)),
+                )
+                assert not any(wait.done() for wait in waits)
+            finally:
+                own.kill()
+                for db in swallowed[:2]:  # else psycopg waits for 10 s more, to cancel
+                    with socket.socket(fileno=os.dup(db.fileno())) as line:
+                        line.shutdown(socket.SHUT_RDWR)
+                await asyncio.wait(waits)
+            print(f"a new connection: {connecting:.1f} s; a hanging server, a proxy: {asking}")
+            assert connecting < min(asking)
+            assert min(asking) > 20
+
+    with server.another(Postgresql) as own:
+        asyncio.run(main())
+
+
+def test_psycopg_gives_a_new_connection_130_s_with_keepalives_too() -> None:
+    for options in (PLAIN, KEEPALIVES):
+        assert timeout_from_conninfo(conninfo_to_dict(url(5432) + options)) == 130
 
 
 class Pooler:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,14 +17,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.producer import message_accumulator, producer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from redis.asyncio import Redis
-from redis.exceptions import TimeoutError as NoAnswerError
+from redis.exceptions import RedisError
 
 from tests.brokers import Server
 from tests.brokers.nats import Nats
 from tests.brokers.proxy import Proxy
+from tests.brokers.redis import Redis as RedisServer
+from tests.brokers.server import wait_until
+from tests.patterns.home import load
+from tests.snippets.running import SNIPPETS
 
 PATIENCE = 15  # seconds
 WATCHED = 3  # seconds in which nothing happens
+BLOCK = 1_000  # ms that a worker on Redis waits
 
 NOT_TOLD = """
 authorization { users = [
@@ -57,19 +63,6 @@ def proxy(server: Server) -> Iterator[Proxy]:
     between = Proxy(server.port_number)
     yield between
     between.close()
-
-
-@asynccontextmanager
-async def still_waiting(call: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
-    """Show that a call has not ended when all else has been done, and cancel it."""
-    task = asyncio.ensure_future(call)
-    try:
-        done, _ = await asyncio.wait([task], timeout=WATCHED)
-        assert not done
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task], timeout=PATIENCE)
 
 
 @pytest.mark.broker("rabbitmq")
@@ -132,20 +125,159 @@ def test_while_a_server_hangs_a_robust_connection_of_aio_pika_tells_its_worker_n
     asyncio.run(proof())
 
 
+class OnRedis:
+    """A worker that waits for entries, and a publisher that keeps its client."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.answers = 0
+        self.calls: list[str] = []  # "", or what the publisher's call raised
+        self.worker = asyncio.ensure_future(self._work())
+        self.publisher = asyncio.ensure_future(self._publish())
+
+    async def _work(self) -> None:
+        while True:
+            await self.client.xreadgroup("workers", "A", {"transcode": ">"}, 1, BLOCK)
+            self.answers += 1
+
+    async def _publish(self) -> None:
+        while True:
+            try:
+                await self.client.xadd("views", {"event": "cat"})
+            except RedisError as error:
+                self.calls.append(type(error).__name__)
+            else:
+                self.calls.append("")
+            await asyncio.sleep(0.1)
+
+    async def ended_with(self) -> str:
+        """Return what has ended the worker."""
+        await asyncio.wait([self.worker], timeout=2 * PATIENCE)
+        return type(self.worker.exception()).__name__
+
+    async def served(self) -> set[str]:
+        """Return what the publisher's calls raised until one of them was served."""
+        seen = len(self.calls)
+        await until(lambda: "" in self.calls[seen:])
+        return set(self.calls[seen:]) - {""}
+
+    async def refused(self) -> set[str]:
+        """Return what the publisher's next calls end with."""
+        seen = len(self.calls)
+        await until(lambda: len(self.calls) > seen + 5)
+        return set(self.calls[seen:])
+
+    async def goes_on(self) -> None:
+        """Wait until the worker has had another answer, to a question of its own after this."""
+        seen = self.answers
+        await until(lambda: self.answers > seen + 1)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_until, condition, "the clients to go on", 2 * PATIENCE)
+
+
+@asynccontextmanager
+async def on_redis(port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[OnRedis]]:
+    """Yield pairs that work: with redis-py's own limit, without a limit, and on our module."""
+    address = f"redis://127.0.0.1:{port}/0"
+    module = load(SNIPPETS / "redis_client.py")
+    monkeypatch.setattr(module, "URL", address)
+    bare: Any = Redis.from_url(address)
+    endless: Any = Redis.from_url(address, socket_timeout=None)
+    async with bare, endless, module.connect() as ours:
+        await bare.xgroup_create("transcode", "workers", "0", mkstream=True)
+        pairs = [OnRedis(client) for client in (bare, endless, ours)]
+        try:
+            await until(lambda: all(pair.answers and "" in pair.calls for pair in pairs))
+            yield pairs
+        finally:
+            tasks = [task for pair in pairs for task in (pair.worker, pair.publisher)]
+            for _ in range(PATIENCE):  # on Python 3.11, one cancellation may be swallowed
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks, timeout=1)
+                if all(task.done() for task in tasks):
+                    break
+
+
 @pytest.mark.broker("redis")
-def test_redis_py_without_a_socket_timeout_waits_on_silence(proxy: Proxy) -> None:
+@pytest.mark.parametrize("fault", ["cut", "killed", "away", "deleted"])
+def test_redis_py_ends_a_worker_at_once_whatever_its_limit(
+    fault: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher's next call is served; while the server is away, each call raises."""
+
     async def proof() -> None:
-        address = f"redis://127.0.0.1:{proxy.port}"
-        endless: Any = Redis.from_url(address, socket_timeout=None)
-        limited: Any = Redis.from_url(address, socket_timeout=0.5, retry=None)
-        async with endless, limited:
-            await asyncio.gather(endless.ping(), limited.ping())
+        async with on_redis(between.port, monkeypatch) as pairs:
+            if fault == "cut":
+                between.cut()
+            elif fault == "deleted":
+                await asyncio.to_thread(own.empty)
+            else:
+                await asyncio.to_thread(own.kill)
+            for pair in pairs:
+                ends = "ResponseError" if fault == "deleted" else "ConnectionError"
+                assert await pair.ended_with() == ends
+            if fault == "away":
+                for pair in pairs:
+                    assert await pair.refused() == {"ConnectionError"}
+            if fault in {"away", "killed"}:
+                await asyncio.to_thread(own.start)
+            for pair in pairs:
+                assert await pair.served() <= {"ConnectionError"}
+
+    with server.another(RedisServer) as own:
+        between = Proxy(own.port_number)
+        try:
+            asyncio.run(proof())
+        finally:
+            between.close()
+
+
+@pytest.mark.broker("redis")
+def test_on_silence_redis_py_waits_for_its_limit_and_without_one_for_ever(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def proof() -> None:
+        async with on_redis(proxy.port, monkeypatch) as (bare, endless, ours):
             proxy.silence()
-            async with still_waiting(endless.ping()):
-                with pytest.raises(NoAnswerError):
-                    await limited.ping()
+            silent = time.monotonic()
+            for pair, seconds in ((bare, 5), (ours, 15)):
+                assert await pair.ended_with() == "TimeoutError"
+                # It may have waited for a second when the silence began.
+                assert time.monotonic() - silent > seconds - BLOCK / 1000 - 0.5
+                assert await pair.served() <= {"TimeoutError"}
+                assert "TimeoutError" in pair.calls
+            heard = endless.answers, len(endless.calls)
+            assert not endless.worker.done()
+            await asyncio.sleep(WATCHED)
+            assert (endless.answers, len(endless.calls)) == heard
 
     asyncio.run(proof())
+
+
+@pytest.mark.broker("redis")
+def test_a_server_that_stands_still_for_longer_than_its_limit_makes_redis_py_raise(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def proof() -> None:
+        async with on_redis(own.port_number, monkeypatch) as (bare, endless, ours):
+            await asyncio.to_thread(own.freeze)
+            try:
+                await asyncio.sleep(10)
+            finally:
+                own.thaw()
+            assert await bare.ended_with() == "TimeoutError"
+            assert await bare.served() <= {"TimeoutError"}
+            assert "TimeoutError" in bare.calls
+            for pair in (endless, ours):
+                await pair.goes_on()
+                assert not await pair.served()
+                assert set(pair.calls) == {""}
+
+    with server.another(RedisServer) as own:
+        asyncio.run(proof())
 
 
 @pytest.mark.broker("postgresql")
