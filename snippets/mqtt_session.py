@@ -66,6 +66,9 @@ class Session:
         if copied:
             properties = copied.properties or properties
             properties.UserProperty = [("x-origin", copied.topic)]  # one more
+            if retain:  # it is to stay, with or without a body, for ever
+                vars(properties).pop("MessageExpiryInterval", None)
+                body = body or "(empty)"
         for name, value in more.items():
             setattr(properties, name, value)
         if isinstance(body, str):
@@ -168,7 +171,8 @@ async def connect(
         client.will_set(will, "offline", qos=1, retain=True)
     wishes = Properties(PacketTypes.CONNECT)
     wishes.SessionExpiryInterval, wishes.ReceiveMaximum = expiry, prefetch
-    place = URL.hostname or "localhost", URL.port or 1883, KEEPALIVE
+    port = URL.port or (8883 if URL.scheme == "mqtts" else 1883)
+    place = URL.hostname or "localhost", port, KEEPALIVE
     await asyncio.to_thread(
         client.connect, *place, clean_start=False, properties=wishes
     )

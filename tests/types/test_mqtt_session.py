@@ -282,6 +282,34 @@ def test_a_will_is_published_however_the_connection_ends(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("mqtt://localhost", ("localhost", 1883)),
+        ("mqtts://localhost", ("localhost", 8883)),
+        ("mqtts://[::1]:1884", ("::1", 1884)),
+    ],
+)
+def test_each_scheme_has_its_port(
+    address: str, place: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = module_for(address, monkeypatch)
+    asked: list[tuple[str, int]] = []
+
+    def connect(_: object, host: str, port: int, *__: object, **___: object) -> None:
+        asked.append((host, port))
+        raise OSError
+
+    async def main() -> None:
+        with pytest.raises(OSError):
+            async with module.connect():
+                pass
+
+    monkeypatch.setattr(module.Client, "connect", connect)
+    asyncio.run(main())
+    assert asked == [place]
+
+
 def test_a_refusal_names_the_topic(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main(own: WithAccounts) -> None:
         module: Any = module_for(own.address_of(USER, PASSWORD), monkeypatch)

@@ -71,7 +71,8 @@ async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
             reason, tried = why.get("reason", "?"), why.get("tried", "0")
             found.append((body, reason, int(tried)))
             if redrive:
-                await client.publish(TOPIC, body, copied=letter)
+                if not await client.publish(TOPIC, body, copied=letter):
+                    raise LookupError("no session takes it: call declare()")
                 await client.publish(letter.topic, retain=True)  # clears it
     return found
 

@@ -65,7 +65,8 @@ async def dead(
     """Look at the dead letters (body, reason, attempts), or send them back."""
     found = []
     async for letter in nats_client.look(jetstream, DEAD):
-        why = letter.headers or {}
+        # Another program's letter has no reason.
+        why = {"Reason": "?", "Attempts": "0", **(letter.headers or {})}
         found.append((text(letter), why["Reason"], int(why["Attempts"])))
         if redrive:
             await forward(jetstream, QUEUE, letter)

@@ -66,7 +66,7 @@ async def dead(
     """Look at the dead letters (body, reason, attempts), or send them back."""
     found = []
     for number, letter in await look(redis, DEAD):
-        why = letter.pop("reason"), int(letter.pop("attempts"))
+        why = letter.pop("reason", "?"), int(letter.pop("attempts", 0))
         found.append((letter.get("body", ""), *why))
         if redrive:
             both = redis.pipeline(transaction=True)

@@ -70,7 +70,8 @@ async def dead() -> list[tuple[str, int]]:
             if letter.topic == end:
                 break
             body = letter.payload.decode(errors="surrogateescape")
-            found.append((body, int(letter.topic.split("/")[-2])))
+            tried = letter.topic.split("/")[-2]  # or another program's name
+            found.append((body, int(tried) if tried.isdecimal() else 0))
     return found
 
 

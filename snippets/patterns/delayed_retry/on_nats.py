@@ -71,7 +71,7 @@ async def dead(jetstream: JetStreamContext) -> list[tuple[str, int]]:
     """Look at the dead letters: each body, and how often it was tried."""
     found = []
     async for letter in nats_client.look(jetstream, DEAD):
-        attempt = (letter.headers or {})["Attempt"]
+        attempt = (letter.headers or {}).get("Attempt", "0")
         found.append((nats_client.text(letter), int(attempt)))
     return found
 

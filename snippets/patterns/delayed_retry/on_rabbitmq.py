@@ -82,7 +82,8 @@ async def dead(channel: AbstractChannel) -> list[tuple[str, int]]:
     """Look at the dead letters: each body, and how often it was tried."""
     found = []
     for letter in await rabbitmq.look(channel, DEAD):
-        attempts = int(str(letter.headers.get("attempt", 1)))
+        told = letter.headers.get("attempt")
+        attempts = told if isinstance(told, int) else 1
         found.append((rabbitmq.text(letter), attempts))
         await letter.nack(requeue=True)
     return found

@@ -81,7 +81,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
 async def dead(redis: Redis) -> list[tuple[str, int]]:
     """Look at the dead letters: each body, and how often it was tried."""
     letters = [fields for _, fields in await look(redis, DEAD)]
-    return [(one.get("body", ""), int(one["attempt"])) for one in letters]
+    return [(it.get("body", ""), int(it.get("attempt", 0))) for it in letters]
 
 
 async def main() -> None:

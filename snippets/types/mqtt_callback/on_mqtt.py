@@ -33,7 +33,8 @@ async def connect(client: Client) -> None:
         client.username_pw_set(unquote(URL.username), password)
     if URL.scheme == "mqtts":
         client.tls_set()
-    host, port = URL.hostname or "localhost", URL.port or 1883
+    host = URL.hostname or "localhost"
+    port = URL.port or (8883 if URL.scheme == "mqtts" else 1883)
     await asyncio.to_thread(
         lambda: client.connect(
             host, port, clean_start=False, properties=properties
