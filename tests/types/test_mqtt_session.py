@@ -298,10 +298,10 @@ def test_each_scheme_has_its_port(
 
     def connect(_: object, host: str, port: int, *__: object, **___: object) -> None:
         asked.append((host, port))
-        raise OSError
+        raise OSError("asked")
 
     async def main() -> None:
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="asked"):
             async with module.connect():
                 pass
 
