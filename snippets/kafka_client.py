@@ -16,13 +16,15 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    CommitFailedError,
+    KafkaError,
     KafkaTimeoutError,
     TopicAlreadyExistsError,
     for_code,
@@ -97,19 +99,19 @@ async def send(
 
 async def copy(
     producer: AIOKafkaProducer,
-    topic: str,
+    to: str | TopicPartition,
     record: ConsumerRecord,
     notes: Mapping[str, str],
 ) -> None:
     """Send on a record as it is, with our notes, and where it was first."""
+    topic, partition = to if isinstance(to, TopicPartition) else (to, None)
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     if "x-origin" not in dict(record.headers):
         notes = {"x-origin": origin, **notes}
     kept = [(name, old) for name, old in record.headers if name not in notes]
-    ours = [(name, new.encode()) for name, new in notes.items()]
-    await send(
-        producer, topic, record.value, key=record.key, headers=kept + ours
-    )
+    ours = [(name, raw(new)) for name, new in notes.items()]
+    its = {"key": record.key, "headers": kept + ours}
+    await send(producer, topic, record.value, partition=partition, **its)
 
 
 @asynccontextmanager
@@ -137,13 +139,25 @@ async def create_topics(
             raise for_code(code)(reason)
 
 
+async def answers(client: AIOKafkaConsumer) -> None:
+    """Wait until Kafka answers, which a server does not that starts again."""
+    async with in_time("a consumer hears nothing"):
+        while True:
+            with suppress(KafkaError):
+                await client.topics()
+                return
+            await asyncio.sleep(1)
+
+
 @ConsumerRebalanceListener.register
 class Consumer:
     """A consumer that hands out one record at a time."""
 
-    def __init__(self, client: AIOKafkaConsumer) -> None:
-        self.client = client
+    def __init__(self, client: AIOKafkaConsumer, shares: bool) -> None:
+        self.client, self.shares = client, shares
         self.busy = defaultdict[TopicPartition, asyncio.Lock](asyncio.Lock)
+        self.batch = asyncio.Lock()
+        self.settle = self._settle  # before partitions are taken from us
         self.heard = time.monotonic()
         self.moved = asyncio.Event()
 
@@ -156,6 +170,21 @@ class Consumer:
             pass
         async with self.busy[place(record)]:
             yield record
+
+    @asynccontextmanager
+    async def many(
+        self, most: int
+    ) -> AsyncIterator[dict[TopicPartition, list[ConsumerRecord]]]:
+        """Hand out what comes within a second, at most so many."""
+        taken = defaultdict[TopicPartition, list[ConsumerRecord]](list)
+        async with self.batch:
+            for number in range(most):
+                # getmany() never gets past a name that it can't decode.
+                record = await self.poll(0.05 if number else 1)
+                if record is None:
+                    break
+                taken[place(record)].append(record)
+            yield taken
 
     async def rest(self, one: TopicPartition) -> AsyncIterator[ConsumerRecord]:
         """Hand out what the partition has now, and end."""
@@ -173,20 +202,15 @@ class Consumer:
             async with asyncio.timeout(seconds):
                 record = await self.client.getone(*places)
         except TimeoutError:
-            await self._ask()
+            if time.monotonic() - self.heard > QUIET - 1:
+                await answers(self.client)
+                self.heard = time.monotonic()
             return None
         except UnicodeDecodeError:
             await self._skip(places or self.client.assignment())
             return None
         self.heard = time.monotonic()
         return record
-
-    async def _ask(self) -> None:
-        """Ask whether Kafka is there, if nothing has come for long."""
-        if time.monotonic() - self.heard > QUIET - 1:
-            async with in_time("a consumer hears nothing"):
-                await self.client.topics()
-            self.heard = time.monotonic()
 
     async def _skip(self, places: Iterable[TopicPartition]) -> None:
         """Pass over a record that aiokafka can't decode, wherever it is."""
@@ -205,10 +229,23 @@ class Consumer:
 
     async def commit(self, record: ConsumerRecord, note: str = "") -> None:
         """Say that the group is done with all up to this record."""
-        async with in_time("commit"):
-            await self.client.commit(
-                {place(record): (record.offset + 1, note)}
-            )
+        await self.commit_up_to({place(record): (record.offset + 1, note)})
+
+    async def commit_up_to(
+        self, offsets: Mapping[TopicPartition, object]
+    ) -> None:
+        """Say that the group is done with all before these offsets."""
+        try:
+            async with in_time("commit"):
+                await self.client.commit(offsets)
+        except CommitFailedError:
+            if not self.shares:
+                raise
+            # The group took us for dead, and somebody begins there again. To
+            # end would move all partitions once more: we join again instead.
+            logging.warning("not committed, so it comes again: %s", offsets)
+            # What we hold is no longer ours, until we get a new share.
+            self.client.pause(*self.client.assignment())
 
     def postpone(self, record: ConsumerRecord, seconds: float) -> None:
         """Hand the record and what follows it in its partition out later."""
@@ -243,7 +280,7 @@ class Consumer:
                 )
                 move.cancel()
                 if not tasks:
-                    await self._ask()
+                    await answers(self.client)
             for task in tasks.values():
                 if task.done():
                     task.result()
@@ -252,11 +289,14 @@ class Consumer:
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def on_partitions_revoked(self, _: object) -> None:
+    async def _settle(self) -> None:
         """Let a rebalance wait for the task: nobody else is to begin it."""
-        for lock in self.busy.values():
+        for lock in (self.batch, *self.busy.values()):
             async with lock:
                 pass
+
+    async def on_partitions_revoked(self, _: object) -> None:
+        await self.settle()
 
     def on_partitions_assigned(self, _: object) -> None:
         self.moved.set()
@@ -273,6 +313,14 @@ def raw(text: str) -> bytes:
 def text(record: ConsumerRecord) -> str:
     """Return the body, of any bytes or none; `raw()` makes it bytes again."""
     return (record.value or b"").decode(errors="surrogateescape")
+
+
+def number_in(record: ConsumerRecord, header: str, otherwise: float) -> float:
+    """Return the number in a header; another if there is none."""
+    try:
+        return float(dict(record.headers)[header])
+    except (KeyError, TypeError, ValueError):
+        return otherwise
 
 
 @asynccontextmanager
@@ -294,14 +342,41 @@ async def consume(
             **options,
         },
     )
-    consumer = Consumer(client)
+    shares = not isinstance(source[0], TopicPartition)
+    consumer = Consumer(client, shares)
     try:
         async with in_time("start of a consumer"):
             await client.start()
-        if isinstance(source[0], TopicPartition):
-            client.assign(source)
-        else:
+        if shares:
             client.subscribe(source, listener=consumer)
+        else:
+            client.assign(source)
         yield consumer
     finally:
         await close(client.stop)  # leaves the group, or others wait
+
+
+@asynccontextmanager
+async def listen(
+    one: TopicPartition, take: Callable[[ConsumerRecord], None]
+) -> AsyncIterator[asyncio.Future[Any]]:
+    """Take each record that comes from now on; yield what ends if it fails.
+
+    It is in no group: whoever listens gets everything.
+    """
+    latest = {"auto_offset_reset": "latest"}
+    async with consume(None, "listener", one, **latest) as consumer:
+
+        async def take_each() -> None:
+            while True:
+                async with consumer.next() as record:
+                    take(record)
+
+        async with in_time(f"the end of {one}"):
+            await consumer.client.position(one)  # now it knows what is new
+        listening = asyncio.ensure_future(take_each())
+        try:
+            yield listening
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])

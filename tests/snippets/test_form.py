@@ -27,13 +27,12 @@ PUBLISHED_AS = {
     "aio_pika": "aio-pika",
     "nats": "nats-py",
     "opentelemetry": "opentelemetry-sdk",
+    "pamqp": "aio-pika",  # which gives out its types, and brings it along
     "paho": "paho-mqtt",
     "psycopg": "psycopg[binary]",
 }
 #: Without PostgreSQL, it has the receiver's database in itself.
 LONGER = {
-    # Kafka has no return address: an asker chooses a partition, and finds its end first.
-    "patterns/request_reply/on_kafka.py": 115,
     "patterns/idempotent_receiver/on_minibroker.py": 112,
     # RabbitMQ has no delay, no end of a stream and no key: the snippets build these.
     "patterns/delayed_retry/on_rabbitmq.py": 112,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 from random import Random
@@ -14,7 +17,12 @@ from typing import Any
 import kafka_client
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
+from aiokafka.errors import (
+    CommitFailedError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+)
 from aiokafka.producer import message_accumulator, producer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
@@ -164,6 +172,79 @@ def test_a_hung_server_ends_each_call_in_time(
     asyncio.run(proof())
 
 
+def test_a_worker_that_the_group_took_for_dead_joins_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def proof() -> list[str]:
+        tasks = snippet("patterns/work_queue")
+        await kafka_client.create_topics(tasks.TOPIC)
+        clients: list[AIOKafkaConsumer] = []
+        begun: list[str] = []
+
+        @asynccontextmanager
+        async def consume(*arguments: Any) -> AsyncIterator[kafka_client.Consumer]:
+            async with kafka_client.consume(*arguments) as consumer:
+                clients.append(consumer.client)
+                yield consumer
+
+        async def handle(task: str, _: int | None) -> None:
+            begun.append(task)
+            if len(begun) == 1:  # as after a pause that was longer than its session
+                clients[0]._coordinator.generation = 99
+
+        tasks.consume = consume
+        async with kafka_client.connect() as sender:
+            for task in ("cat", "dog"):
+                await kafka_client.send(sender, tasks.TOPIC, task)
+        async with asyncio.timeout(30):
+            await tasks.work("A", handle, limit=3)
+        return begun
+
+    with caplog.at_level(logging.WARNING):
+        assert asyncio.run(proof()) == ["cat", "cat", "dog"]  # and not dog while it held nothing
+    assert "not committed, so it comes again" in caplog.text
+
+
+def test_a_commit_beside_a_group_is_refused_aloud() -> None:
+    async def proof() -> None:
+        place = TopicPartition("videos", 0)
+        await kafka_client.create_topics("videos")
+        async with kafka_client.connect() as sender:
+            await kafka_client.send(sender, "videos", b"cat")
+        async with (
+            kafka_client.consume("group", "member", "videos") as member,
+            kafka_client.consume("group", "beside", place) as beside,
+            member.next(),
+            beside.next() as record,
+        ):
+            with pytest.raises(CommitFailedError, match="rebalanced"):
+                await beside.commit(record)
+
+    asyncio.run(proof())
+
+
+def test_a_consumer_waits_for_a_server_that_starts_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_client, "QUIET", 1)
+
+    async def proof() -> None:
+        await kafka_client.create_topics("videos")
+        async with kafka_client.consume("group", "worker", "videos") as consumer:
+            async with kafka_client.connect() as sender:
+                await kafka_client.send(sender, "videos", b"cat")
+            assert await take(consumer, 1) == [b"cat"]
+            await asyncio.to_thread(server.kill)
+            waiting = asyncio.ensure_future(take(consumer, 1))
+            assert not (await asyncio.wait([waiting], timeout=4))[0]
+            await asyncio.to_thread(server.start)
+            async with kafka_client.connect() as sender:
+                await kafka_client.send(sender, "videos", b"dog")
+            assert await waiting == [b"dog"]
+
+    asyncio.run(proof())
+
+
 def test_a_subscription_and_its_receiver_commit_each_partition() -> None:
     async def proof() -> None:
         events = snippet("patterns/publish_subscribe")
@@ -217,13 +298,85 @@ def test_an_asker_gets_past_a_record_that_it_cant_decode(
 
         await lengths.declare()
         async with kafka_client.connect() as sender, lengths.asker() as ask:
-            replier = asyncio.create_task(lengths.answer(sender, "A", handle))
+            replier = asyncio.create_task(lengths.answer("A", handle))
             for number in range(lengths.PARTITIONS):
                 for topic in (lengths.REPLIES, lengths.QUESTIONS):
                     await sender.send_and_wait(topic, b"", partition=number, headers=unreadable)
             assert await ask("cat.mp4", 30) == "cat.mp4: done"
             replier.cancel()
             await asyncio.wait([replier])
+
+    asyncio.run(proof())
+
+
+def test_a_requestor_says_that_no_answer_came() -> None:
+    async def proof() -> None:
+        lengths = snippet("patterns/request_reply")
+        await lengths.declare()
+        async with lengths.asker() as ask:
+            with pytest.raises(TimeoutError, match=r"^no answer in time$"):
+                await ask("cat.mp4", 0.5)
+
+    asyncio.run(proof())
+
+
+@pytest.mark.parametrize("topic", ["service_batch", "service_handlers"])
+def test_a_service_gets_past_a_record_that_it_cant_decode(
+    topic: str, unreadable: list[tuple[str, bytes]]
+) -> None:
+    async def proof() -> None:
+        service = snippet(f"best_practices/{topic}")
+        done: asyncio.Queue[str] = asyncio.Queue()
+
+        async def handle(what: str | list[str]) -> None:
+            for one in [what] if isinstance(what, str) else what:
+                done.put_nowait(one)
+
+        async with kafka_client.connect() as sender:
+            await service.declare(sender)
+            for body, headers in ((b"cat", []), (b"bad", unreadable), (b"dog", [])):
+                await sender.send_and_wait(service.TOPIC, body, headers=headers)
+            working = asyncio.create_task(service.work(handle))
+            async with asyncio.timeout(30):
+                assert [await done.get(), await done.get()] == ["cat", "dog"]
+            working.cancel()
+            await asyncio.wait([working])
+
+    asyncio.run(proof())
+
+
+def test_what_failed_together_comes_back_in_ten_groups() -> None:
+    tasks, random = snippet("patterns/delayed_retry"), Random(1)
+    for attempt in (1, 2):
+        groups = Counter(tasks.delay(attempt, random) for _ in range(1000))
+        assert len(groups) == 10
+        assert max(groups.values()) < 150
+
+
+def test_a_reader_of_what_is_committed_stops_at_an_open_transaction() -> None:
+    """And nothing that waits behind it is in the lag to the end that this reader sees."""
+
+    async def proof() -> None:
+        await kafka_client.create_topics("videos")
+        place = TopicPartition("videos", 0)
+        hidden = {"isolation_level": "read_committed"}
+        async with (
+            kafka_client.connect(transactional_id="uploads") as crashed,
+            kafka_client.connect() as sender,
+            kafka_client.consume("all", "all", place) as of_all,
+            kafka_client.consume("committed", "committed", place, **hidden) as of_committed,
+        ):
+            await crashed.begin_transaction()
+            await crashed.send_and_wait("videos", b"half")
+            await kafka_client.send(sender, "videos", b"whole")
+            assert await take(of_all, 2) == [b"half", b"whole"]
+            assert await of_committed.poll(3, place) is None
+            # What this reader may see ends where the transaction began.
+            assert await of_committed.client.end_offsets([place]) == {place: 0}
+            assert await of_all.client.end_offsets([place]) == {place: 2}
+            async with kafka_client.connect(transactional_id="uploads"):  # its next start
+                assert await take(of_committed, 1) == [b"whole"]
+            assert await of_committed.client.end_offsets([place]) == {place: 3}
 
     asyncio.run(proof())
 
@@ -241,7 +394,8 @@ def test_a_dead_letter_keeps_its_identity(pattern: str) -> None:
         async with kafka_client.connect() as sender:
             body = b'{"video": "cat.mp4"}'
             await sender.send_and_wait(tasks.TOPIC, body, b"cat", headers=headers)
-            await tasks.work(sender, "A", handle, limit=1)
+            opened = [sender] if pattern == "dead_letter_channel" else []
+            await tasks.work(*opened, "A", handle, limit=1)
             letters = [tasks.DEAD]
             if pattern == "dead_letter_channel":
                 await tasks.dead(sender, redrive=True)

@@ -8,9 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.structs import ConsumerRecord
 
-from kafka_client import connect, consume, copy, create_topics, in_time, send
+from kafka_client import connect, consume, copy, create_topics, send, text
 
 TOPIC, DEAD, GROUP = "views", "views.dead", "counters"
 BATCH = 4
@@ -34,30 +33,21 @@ async def work(store: Store) -> None:
         connect() as producer,
         consume(GROUP, "counter", TOPIC) as consumer,
     ):
-        client = consumer.client
         while True:
-            polled = await client.getmany(timeout_ms=1_000, max_records=BATCH)
-            if not polled:
-                async with in_time("nothing comes: is Kafka there?"):
-                    await client.topics()
-            for partition, batch in polled.items():
-                try:
-                    await store([text(record) for record in batch])
-                except ValueError:  # one of them is bad: which?
-                    for record in batch:
-                        try:
-                            await store([text(record)])
-                        except ValueError as error:
-                            why = {"x-reason": str(error)}
-                            await copy(producer, DEAD, record, why)
-                # One number for all: no record can be left out, so the bad
-                # one is elsewhere, and confirmed, before this.
-                async with in_time("commit"):
-                    await client.commit({partition: batch[-1].offset + 1})
-
-
-def text(record: ConsumerRecord) -> str:
-    return (record.value or b"").decode(errors="surrogateescape")
+            async with consumer.many(BATCH) as polled:
+                for batch in polled.values():
+                    try:
+                        await store([text(record) for record in batch])
+                    except ValueError:  # one of them is bad: which?
+                        for record in batch:
+                            try:
+                                await store([text(record)])
+                            except ValueError as error:
+                                why = {"x-reason": str(error)}
+                                await copy(producer, DEAD, record, why)
+                    # One number for all: no record can be left out, so the
+                    # bad one is elsewhere, and confirmed, before this.
+                    await consumer.commit(batch[-1])
 
 
 async def dead(_: AIOKafkaProducer) -> list[str]:

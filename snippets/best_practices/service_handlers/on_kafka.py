@@ -7,12 +7,19 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
-from kafka_client import SERVERS, close, connect, create_topics, in_time, send
+from kafka_client import (
+    connect,
+    consume,
+    create_topics,
+    in_time,
+    place,
+    send,
+    text,
+)
 
 TOPIC, GROUP = "transcode", "transcoders"
 AT_ONCE, IDLE_SECONDS = 4, 10
@@ -35,61 +42,45 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     held: dict[TopicPartition, set[int]] = defaultdict(set)
     running: set[asyncio.Task[None]] = set()
 
-    async def one(where: TopicPartition, offset: int, body: bytes) -> None:
-        await handle(body.decode(errors="surrogateescape"))
-        held[where].remove(offset)  # if it failed, it stays held
+    async def one(record: ConsumerRecord) -> None:
+        await handle(text(record))
+        held[place(record)].remove(record.offset)  # if it failed, it is held
 
-    async def commit() -> None:
-        async with in_time("commit"):
-            for where in consumer.assignment():
-                # Up to the lowest that is held, or to what was taken last.
-                end = await consumer.position(where)
-                await consumer.commit({where: min(held[where], default=end)})
+    async def commit_done() -> None:
+        async with in_time("positions"):
+            # Up to the lowest that is held, or to what was taken last.
+            ends = {
+                where: min(held[where], default=await position(where))
+                for where in consumer.client.assignment()
+            }
+        if ends:  # none before the first share of partitions
+            await consumer.commit_up_to(ends)
 
-    @ConsumerRebalanceListener.register
-    class Settle:
-        async def on_partitions_revoked(self, _: object) -> None:
-            if running:  # or the next owner would do it at the same time
-                await asyncio.wait(running)
-            await commit()
+    async def settle() -> None:
+        if running:  # or the next owner would do it at the same time
+            await asyncio.wait(running)
+        await commit_done()
 
-        def on_partitions_assigned(self, _: object) -> None:
-            pass
-
-    consumer = AIOKafkaConsumer(
-        **SERVERS,
-        group_id=GROUP,
-        enable_auto_commit=False,  # it commits what is taken, done or not
-        auto_offset_reset="earliest",
-    )
-    consumer.subscribe([TOPIC], listener=Settle())
-    try:
-        async with in_time("start of a consumer"):
-            await consumer.start()
-        while True:
-            room = at_once - len(running)
-            polled = await consumer.getmany(timeout_ms=1_000, max_records=room)
-            if not polled and not running:
-                async with in_time("nothing comes: is Kafka there?"):
-                    await consumer.topics()
-                await commit()  # also behind the marker of a transaction
-            for record in chain.from_iterable(polled.values()):
-                where = TopicPartition(TOPIC, record.partition)
-                held[where].add(record.offset)
-                work_on = one(where, record.offset, record.value or b"")
-                running.add(asyncio.create_task(work_on))
-            if len(running) == at_once:
-                await asyncio.wait(running, return_when="FIRST_COMPLETED")
-            finished = {task for task in running if task.done()}
-            running -= finished
-            for task in finished:
-                task.result()  # raises what its handler raised
-            if finished:
-                await commit()
-    finally:
-        for task in running:
-            task.cancel()
-        await close(consumer.stop)  # leaves the group, or others wait
+    async with consume(GROUP, "worker", TOPIC) as consumer:
+        position, consumer.settle = consumer.client.position, settle
+        try:
+            while True:
+                if record := await consumer.poll(1):
+                    held[place(record)].add(record.offset)
+                    running.add(asyncio.create_task(one(record)))
+                elif not running:
+                    await commit_done()  # also behind a transaction's marker
+                if len(running) == at_once:
+                    await asyncio.wait(running, return_when="FIRST_COMPLETED")
+                finished = {task for task in running if task.done()}
+                running -= finished
+                for task in finished:
+                    task.result()  # raises what its handler raised
+                if finished:
+                    await commit_done()
+        finally:
+            for task in running:
+                task.cancel()
 
 
 async def main() -> None:

@@ -2,37 +2,40 @@
 # requires-python = ">=3.11"
 # dependencies = ["aiokafka>=0.14"]
 # ///
-"""Delayed retry on Kafka: a topic for each delay, read when it is due."""
+"""Delayed retry on Kafka: a partition for each delay, read when due."""
 
 import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
 from random import Random
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from kafka_client import connect, consume, copy, create_topics, send, text
 
-TOPIC, GROUP = "transcode", "transcoders"
+TOPIC, WAIT, GROUP = "transcode", "transcode.wait", "transcoders"
 DEAD = TopicPartition("transcode.dead", 0)
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
+STEPS = 10  # in each range: what failed together comes in ten groups
 LIMIT, RANDOM = len(DELAYS) + 1, Random()  # attempts
+# In one partition for all, a short delay would wait behind a long one.
+PAUSES = [
+    low + (high - low) * step / STEPS
+    for low, high in DELAYS
+    for step in range(STEPS)
+]
 Handler = Callable[[str], Awaitable[None]]
 
 
 def delay(attempt: int, random: Random) -> float:
     """Wait longer each time, and not for as long as all the others do."""
-    return random.choice(DELAYS[attempt - 1])  # more choices spread finer
-
-
-# In one topic for all, a short delay would wait behind a long one.
-WAITS = {pause: f"{TOPIC}.wait.{pause}" for pause in chain(*DELAYS)}
+    return random.choice(PAUSES[(attempt - 1) * STEPS : attempt * STEPS])
 
 
 async def declare() -> None:
-    await create_topics(TOPIC, *WAITS.values())
+    await create_topics(TOPIC)
+    await create_topics(WAIT, partitions=len(PAUSES))
     # Kept for ever: usual are 7 days, and then they are gone unseen.
     await create_topics(DEAD.topic, configs={"retention.ms": "-1"})
 
@@ -42,21 +45,17 @@ async def submit(producer: AIOKafkaProducer, messages: Sequence[str]) -> None:
         await send(producer, TOPIC, body)
 
 
-async def work(
-    producer: AIOKafkaProducer,
-    worker: str,
-    handle: Handler,
-    limit: int | None = None,
-) -> None:
+async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
-    async with consume(GROUP, worker, TOPIC, *WAITS.values()) as consumer:
+    opened = consume(GROUP, worker, TOPIC, WAIT)
+    async with opened as consumer, connect() as producer:
         while not limit or settled < limit:
             async with consumer.next() as record:
                 number, video, headers = 1, "", dict(record.headers)
                 try:
                     left = float(headers.get("due") or 0) - time.time()
-                    if 0 < left <= max(WAITS):
-                        # All that follows in this topic is due even later.
+                    if 0 < left <= max(PAUSES):
+                        # What follows in this partition is due even later.
                         consumer.postpone(record, left)
                         continue
                     number = int(headers.get("attempt") or 1)
@@ -64,11 +63,12 @@ async def work(
                     await handle(video)
                     settled += 1
                 except Exception:
-                    to, notes = DEAD.topic, {"attempt": str(number)}
+                    to, notes = DEAD, {"attempt": str(number)}
                     if video and 0 < number < LIMIT:
                         pause = delay(number, RANDOM)
-                        to, notes["attempt"] = WAITS[pause], str(number + 1)
-                        notes["due"] = str(time.time() + pause)
+                        to = TopicPartition(WAIT, PAUSES.index(pause))
+                        due = str(time.time() + pause)
+                        notes = {"attempt": str(number + 1), "due": due}
                     else:  # malformed: at once, as no attempt can help
                         settled += 1
                     await copy(producer, to, record, notes)
@@ -79,7 +79,7 @@ async def dead() -> list[tuple[str, int]]:
     """Return each body, and how often it was tried."""
     async with consume(None, "operator", DEAD) as consumer:
         return [
-            (text(letter), int(dict(letter.headers)["attempt"]))
+            (text(letter), int(dict(letter.headers).get("attempt") or 0))
             async for letter in consumer.rest(DEAD)
         ]
 
@@ -92,7 +92,7 @@ async def main() -> None:
     await declare()
     async with connect() as producer:
         await submit(producer, ['{"video": "dog"}', "video=owl"])
-        await work(producer, "A", transcode, limit=2)
+    await work("A", transcode, limit=2)
     print("dead:", *sorted(await dead()), sep="\n  ")
 
 

@@ -14,7 +14,7 @@ import inbox
 from inbox import count_once, refused, views
 from kafka_client import connect, consume, create_topics, in_time
 
-VIEWS, ID = "views", "message-id"
+VIEWS, ID, GROUP = "views", "message-id", "counter"
 Handler = Callable[[str], Awaitable[None]]
 
 
@@ -46,7 +46,7 @@ async def receive(
 ) -> None:
     done = 0
     async with (
-        consume("counter", receiver, VIEWS) as consumer,
+        consume(GROUP, receiver, VIEWS) as consumer,
         inbox.connect() as db,
     ):
         while done != limit:

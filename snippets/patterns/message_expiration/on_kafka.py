@@ -7,11 +7,19 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
-from kafka_client import connect, consume, create_topics, send, text
+from kafka_client import (
+    connect,
+    consume,
+    create_topics,
+    number_in,
+    send,
+    text,
+)
 
 QUEUE, GROUP = "push", "workers"
 CONFIGS = {
@@ -37,10 +45,8 @@ async def submit(
 
 def too_late(record: ConsumerRecord) -> bool:
     age = time.time() - record.timestamp / 1000
-    try:
-        return bool(age > float(dict(record.headers)["ttl"]))
-    except (KeyError, TypeError, ValueError):
-        return False  # no time, or none that we can read: rather deliver it
+    # Without a time, or with none that we can read: rather deliver it.
+    return bool(age > number_in(record, "ttl", inf))
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:

@@ -9,12 +9,14 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
 
-from kafka_client import connect, consume, create_topics, send, text
+import kafka_client
+from kafka_client import connect, consume, listen, number_in, send, text
 
 QUESTIONS, REPLIES, GROUP = "lengths", "lengths.replies", "repliers"
 PARTITIONS = 2  # no more repliers, and no more reply addresses, than these
@@ -23,69 +25,54 @@ Handler = Callable[[str], Awaitable[str]]
 
 
 async def declare() -> None:
-    await create_topics(QUESTIONS, REPLIES, partitions=PARTITIONS)
+    await kafka_client.create_topics(QUESTIONS, REPLIES, partitions=PARTITIONS)
 
 
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
     """Choose a partition for answers; what it yields serves many at once."""
     waiting: dict[bytes, asyncio.Future[str]] = {}
+    mine = TopicPartition(REPLIES, random.randrange(PARTITIONS))
+    reply_to = ("reply_to", b"%d" % mine.partition)
 
-    async def listen() -> str:
-        while True:  # other askers' answers are among them
-            async with consumer.next() as record:
-                number = dict(record.headers).get("correlation_id", b"")
-                if number in waiting and not waiting[number].done():
-                    waiting[number].set_result(text(record))
+    def take(record: ConsumerRecord) -> None:  # or another asker's answer
+        number = dict(record.headers).get("correlation_id", b"")
+        if answer := waiting.pop(number, None):
+            answer.set_result(text(record))
 
     async def ask(question: str, seconds: float) -> str:
-        number = uuid4().hex.encode()
+        number, until = uuid4().hex.encode(), b"%f" % (time.time() + seconds)
+        headers = [reply_to, ("correlation_id", number), ("deadline", until)]
         answer = waiting[number] = asyncio.Future()
-        to, deadline = replies.partition, time.time() + seconds
-        headers = [("reply_to", b"%d" % to), ("deadline", b"%f" % deadline)]
-        headers.append(("correlation_id", number))
         try:
             async with asyncio.timeout(seconds):
                 await send(producer, QUESTIONS, question, headers=headers)
                 both = {answer, listener}
                 await asyncio.wait(both, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            raise TimeoutError("no answer in time") from None
         finally:
-            del waiting[number]
+            waiting.pop(number, None)
         if listener.done():  # ask in a new asker()
             raise ConnectionError("no more answers") from listener.exception()
         return answer.result()
 
-    replies = TopicPartition(REPLIES, random.randrange(PARTITIONS))
-    latest = {"auto_offset_reset": "latest"}
-    # No group: nobody else takes its place.
-    opened = consume(None, "asker", replies, **latest)
+    async with connect() as producer, listen(mine, take) as listener:
+        yield ask
+
+
+async def answer(replier: str, handle: Handler) -> None:
+    opened = consume(GROUP, replier, QUESTIONS)
     async with opened as consumer, connect() as producer:
-        await consumer.client.position(replies)  # only now it knows the end
-        listener = asyncio.create_task(listen())
-        try:
-            yield ask
-        finally:
-            listener.cancel()
-
-
-async def answer(
-    producer: AIOKafkaProducer, replier: str, handle: Handler
-) -> None:
-    async with consume(GROUP, replier, QUESTIONS) as consumer:
         while True:
             async with consumer.next() as record:
-                headers, deadline, to = dict(record.headers), 0.0, -1
-                with suppress(KeyError, TypeError, ValueError):
-                    number = [("correlation_id", headers["correlation_id"])]
-                    deadline = float(headers["deadline"])
-                    to = int(headers["reply_to"])
+                to = number_in(record, "reply_to", -1)
                 if to not in range(PARTITIONS):
                     logging.warning("not a question: %r", record)
-                elif time.time() < deadline:  # clocks must agree
+                elif time.time() < number_in(record, "deadline", 0):
                     body = await handle(text(record))
-                    await send(
-                        producer, REPLIES, body, partition=to, headers=number
-                    )
+                    its = {"partition": int(to), "headers": [*record.headers]}
+                    await send(producer, REPLIES, body, **its)
                 await consumer.commit(record)
 
 
@@ -96,17 +83,17 @@ async def main() -> None:
         return f"{video}: {len(video)} min"
 
     await declare()
-    async with connect() as producer, asker() as ask:
-        replier = asyncio.create_task(answer(producer, "replier", probe))
+    replier = asyncio.create_task(answer("replier", probe))
+    async with asker() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:
             await ask("owl.mp4", 0.5)
-        except TimeoutError:
-            print("owl.mp4: no answer in time")
+        except TimeoutError as error:
+            print("owl.mp4:", error)
         print(await ask("zebra.mp4", 30))  # owl's answer comes before it
-        replier.cancel()
-        await asyncio.wait([replier])  # else asyncio.run() cuts its client off
+    replier.cancel()
+    await asyncio.wait([replier])  # else asyncio.run() cuts its client off
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import outbox
 from kafka_client import connect, consume, create_topics, text
 from outbox import Row, upload
 
-VIDEOS, ID = "videos", "message-id"
+VIDEOS, ID, GROUP = "videos", "message-id", "thumbnailer"
 Handler = Callable[[str, str], Awaitable[None]]
 
 
@@ -48,7 +48,7 @@ async def relay(producer: AIOKafkaProducer, limit: int | None = None) -> None:
 
 async def receive(handle: Handler, limit: int | None = None) -> None:
     done = 0
-    async with consume("thumbnailer", "thumbnailer", VIDEOS) as consumer:
+    async with consume(GROUP, "thumbnailer", VIDEOS) as consumer:
         while done != limit:
             async with consumer.next() as record:
                 message_id = dict(record.headers).get(ID) or b""
