@@ -16,7 +16,7 @@ from aiokafka.errors import ProducerFenced
 from tests.brokers import Server
 from tests.brokers.server import wait_until
 from tests.patterns.home import load
-from tests.snippets.running import SNIPPETS, run, run_changed
+from tests.snippets.running import SNIPPETS, download, run, run_changed
 
 
 class Line(NamedTuple):
@@ -158,7 +158,7 @@ def test_views_are_counted_once_although_the_counter_was_killed(
     server: Server, tmp_path: Path
 ) -> None:
     snippet = SNIPPETS / "use_cases" / "stream_processing" / "on_kafka.py"
-    tmp_path.joinpath("on_kafka.py").write_text(snippet.read_text())
+    download(snippet, tmp_path)
     tmp_path.joinpath("killed.py").write_text(KILLED)
     address = server.environment_of_clients
     with pytest.raises(RuntimeError, match=r"killed\.py first failed"):

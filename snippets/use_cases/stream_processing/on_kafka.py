@@ -6,54 +6,48 @@
 
 import asyncio
 import json
-import os
+import re
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import (
+    Consumer,
+    connect,
+    consume,
+    create_topics,
+    in_time,
+    send,
+)
+
 JOB = "view-counter"  # its consumer group, and its transactional id
 VIEWS, COUNTS = "views", "counts"
 LATE, MALFORMED = "late-views", "malformed-views"
 WINDOW = 60  # seconds: views of one minute are counted together
 GRACE = 30  # seconds that a view may arrive out of order
 CLOCK = "clock"  # the latest view so far: the stream's time, not ours
+COUNT = re.compile(rb"clock|.+ from \d+", re.DOTALL)  # a key of ours
 State = dict[str, int]
 
 
 async def declare() -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
     # Of each key the last value, and nothing that is older than 7 days.
     policy = {"cleanup.policy": "compact,delete"}
-    try:
-        await admin.start()
-        # One replica suits one server; on a cluster take 3.
-        counts = NewTopic(COUNTS, 1, 1, topic_configs=policy)
-        others = [NewTopic(name, 1, 1) for name in (VIEWS, LATE, MALFORMED)]
-        await admin.create_topics([counts, *others])
-    finally:
-        await admin.close()
+    await create_topics(COUNTS, configs=policy)
+    await create_topics(VIEWS, LATE, MALFORMED)
 
 
 async def watch(views: Sequence[object]) -> None:
-    async with AIOKafkaProducer(
-        bootstrap_servers=BOOTSTRAP, acks="all", enable_idempotence=True
-    ) as producer:
+    async with connect() as producer:
         for view in views:
-            await producer.send_and_wait(VIEWS, json.dumps(view).encode())
+            await send(producer, VIEWS, json.dumps(view))
 
 
-def reader(partition: TopicPartition) -> AIOKafkaConsumer:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=BOOTSTRAP,
-        group_id=JOB,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,  # the transaction commits the offset
-        isolation_level="read_committed",  # hides what a crash left behind
-    )
-    consumer.assign([partition])
-    return consumer
+def reader(place: TopicPartition) -> AbstractAsyncContextManager[Consumer]:
+    committed = "read_committed"  # hides what a crash left behind
+    return consume(JOB, "counter", place, isolation_level=committed)
 
 
 async def read_state() -> State:
@@ -61,10 +55,8 @@ async def read_state() -> State:
     state: State = {}
     place = TopicPartition(COUNTS, 0)
     async with reader(place) as consumer:
-        end = (await consumer.end_offsets([place]))[place]
-        while await consumer.position(place) < end:
-            batch = await consumer.getmany(timeout_ms=100)
-            for record in batch.get(place, []):
+        async for record in consumer.rest(place):
+            if COUNT.fullmatch(record.key or b""):
                 state[record.key.decode()] = int(record.value)
     return state
 
@@ -84,40 +76,46 @@ def take(state: State, view: bytes) -> State | None:
     return counted if is_open(start, now) else None
 
 
+async def book(
+    producer: AIOKafkaProducer, state: State, views: Sequence[ConsumerRecord]
+) -> None:
+    """Write what the views change, within a transaction."""
+    for view in [record.value or b"" for record in views]:
+        try:
+            counted, aside = take(state, view), LATE
+        except Exception:  # or it would stop every counter
+            counted, aside = None, MALFORMED
+        if counted is None:
+            print(f"{aside}:", view.decode(errors="replace"))
+            await producer.send(aside, view)
+            continue
+        state |= counted
+        for key, value in counted.items():
+            await producer.send(COUNTS, str(value).encode(), key.encode())
+
+
 async def count(limit: int, crash: bool = False) -> None:
     place = TopicPartition(VIEWS, 0)
-    async with AIOKafkaProducer(
-        # Its start aborts what the one before left open, and locks it out.
-        bootstrap_servers=BOOTSTRAP,
-        transactional_id=JOB,
-    ) as producer:
+    # Its start aborts what the one before left open, and locks it out.
+    async with connect(transactional_id=JOB) as producer:
         state = await read_state()
         print("read back:", state)
         async with reader(place) as consumer:
             while limit > 0:
-                batch = await consumer.getmany(timeout_ms=1000, max_records=3)
-                if not (views := batch.get(place)):
+                async with consumer.many(3) as polled:
+                    views = polled[place]
+                if not views:
                     continue
-                async with producer.transaction():
-                    for view in [record.value or b"" for record in views]:
-                        try:
-                            counted, aside = take(state, view), LATE
-                        except Exception:  # or it would stop every counter
-                            counted, aside = None, MALFORMED
-                        if counted is None:
-                            print(f"{aside}:", view.decode(errors="replace"))
-                            await producer.send(aside, view)
-                            continue
-                        state |= counted
-                        for key, value in counted.items():
-                            await producer.send(
-                                COUNTS, str(value).encode(), key.encode()
-                            )
+                # Should it end in between, the next one's start aborts it.
+                async with in_time("a transaction"):
+                    await producer.begin_transaction()
+                    await book(producer, state, views)
                     if crash:
                         raise RuntimeError("after the writes")
                     await producer.send_offsets_to_transaction(
                         {place: views[-1].offset + 1}, JOB
                     )
+                    await producer.commit_transaction()
                 state = {  # memory holds the open windows only
                     key: value
                     for key, value in state.items()
