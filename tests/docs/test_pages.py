@@ -59,19 +59,12 @@ def test_no_block_is_marked_to_be_skipped(page: Path) -> None:
     assert not re.findall(r"^ *[`~]{3,}.*(skip|noqa|no-?run)", page.read_text(), re.MULTILINE)
 
 
-#: The page says "not run" there. Kafka's copies are proven in tests/types/test_kafka.py.
-NOT_PROVEN_YET = {
-    "test_a_dead_letter_keeps_what_it_carries": {"kafka"},
-    "test_each_attempt_carries_what_the_first_did": {"kafka"},
-}
-
-
 def test_every_claim_names_every_broker_of_its_pattern() -> None:
     for claim in all_claims():
         keys = {
             broker_key(path) for path in all_snippets() if name(path).startswith(f"{claim.topic}/")
         }
-        there = set(claim.proofs) | NOT_PROVEN_YET.get(claim.name, set())
+        there = set(claim.proofs)
         assert there == keys, f"{claim.test}: {claim.name}"
 
 

@@ -220,6 +220,7 @@ def test_a_dead_letter_can_be_sent_back(stage: Stage) -> None:
         "INSERT INTO task SELECT id, body, headers FROM gone)",
         "INSERT INTO task SELECT id, body FROM gone)",
     ),
+    kafka=holds('"headers": kept + ours', '"headers": ours'),
     nats=holds("headers=headers | new | more", "headers=new | more"),
     redis=holds("fields | more)", '{"body": fields["body"]} | more)'),
     mqtt=holds("True, message, UserProperty=why", "True, None, UserProperty=why"),
