@@ -229,8 +229,10 @@ def _two_listeners(server: Kafka, target: int, proxy: int) -> None:
         assert f"{line}{ours}" in text
         text = text.replace(f"{line}{ours}", f"{line}PROXIED://127.0.0.1:{port},{ours}")
     text = text.replace("protocol.map=", "protocol.map=PROXIED:PLAINTEXT,")
+    # A client would make a deleted topic again, with one partition, before its owner does.
     server.configuration.write_text(
-        f"{text}allow.everyone.if.no.acl.found=true\n"
+        f"{text}auto.create.topics.enable=false\n"
+        "allow.everyone.if.no.acl.found=true\n"
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
     )
 

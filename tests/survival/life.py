@@ -113,6 +113,9 @@ class Life:
         given = found.arguments(self.subject, function)
         if "file" in given:
             given["file"] = str(self.stage.snippet.with_name(given["file"]))
+        if self.subject.key == "kafka":  # where a name that is given is a group's
+            for each in {"subscriber", "receiver"} & given.keys():
+                given[each] = f"{self.place.own}.{given[each]}"
         return given
 
     def live(self) -> Actor:
