@@ -184,7 +184,7 @@ async def on_redis(port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     module = load(SNIPPETS / "redis_client.py")
     monkeypatch.setattr(module, "URL", address)
     bare: Any = Redis.from_url(address)
-    endless: Any = Redis.from_url(address, socket_timeout=None)
+    endless: Any = Redis.from_url(address, socket_timeout=None, health_check_interval=1)
     async with bare, endless, module.connect() as ours:
         await bare.xgroup_create("transcode", "workers", "0", mkstream=True)
         pairs = [OnRedis(client) for client in (bare, endless, ours)]
