@@ -64,12 +64,6 @@ NOT_SEEN_YET: dict[str, int] = {
     "transactional_outbox test_relays_do_not_overtake_each_other": 6,
     "transactional_outbox test_what_was_committed_is_published": 7,
     "transactional_outbox test_what_was_rolled_back_is_not_published": 7,
-    "work_queue test_a_busy_worker_holds_no_more_than_its_prefetch": 7,
-    "work_queue test_a_killed_workers_task_goes_to_another": 7,
-    "work_queue test_a_long_task_stays_with_its_worker": 7,
-    "work_queue test_a_redelivery_says_so": 5,
-    "work_queue test_confirmed_tasks_survive_the_broker": 6,
-    "work_queue test_each_task_is_done_once": 7,
 }
 
 
