@@ -13,7 +13,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Iterable,
     Mapping,
 )
 from contextlib import asynccontextmanager, suppress
@@ -207,25 +206,25 @@ class Consumer:
                 self.heard = time.monotonic()
             return None
         except UnicodeDecodeError:
-            await self._skip(places or self.client.assignment())
+            its = places or self.client.assignment()
+            await asyncio.gather(*(self._skip(one) for one in its))
             return None
         self.heard = time.monotonic()
         return record
 
-    async def _skip(self, places: Iterable[TopicPartition]) -> None:
-        """Pass over a record that aiokafka can't decode, wherever it is."""
-        for one in places:
-            at = await self.client.position(one)
-            try:
-                async with asyncio.timeout(5):
-                    await self.client.getone(one)
-            except TimeoutError:
-                continue
-            except UnicodeDecodeError:
-                why = "skipped %s, offset %d: a header's name is not UTF-8"
-                logging.warning(why, one, at)
-                at += 1
-            self.client.seek(one, at)
+    async def _skip(self, one: TopicPartition) -> None:
+        """Pass over a record that aiokafka can't decode, if it is here."""
+        at = await self.client.position(one)
+        try:
+            async with asyncio.timeout(5):
+                await self.client.getone(one)
+        except TimeoutError:
+            return
+        except UnicodeDecodeError:
+            why = "skipped %s, offset %d: a header's name is not UTF-8"
+            logging.warning(why, one, at)
+            at += 1
+        self.client.seek(one, at)
 
     async def commit(self, record: ConsumerRecord, note: str = "") -> None:
         """Say that the group is done with all up to this record."""

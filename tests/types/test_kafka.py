@@ -97,6 +97,12 @@ def test_a_header_name_that_is_no_utf8_stops_no_consumer(
         async with kafka_client.consume(None, "reader", place) as consumer:
             rest = [record.value async for record in consumer.rest(place)]
             assert rest == [b"cat", b"dog"]
+        await kafka_client.create_topics("many", partitions=20)
+        async with kafka_client.connect() as sender:
+            await sender.send_and_wait("many", b"bad", partition=7, headers=unreadable)
+            await sender.send_and_wait("many", b"dog", partition=7)
+        async with kafka_client.consume("group", "worker", "many") as consumer:
+            assert await take(consumer, 1) == [b"dog"]  # it looks at all at the same time
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(proof())
@@ -265,6 +271,25 @@ def test_a_subscription_and_its_receiver_commit_each_partition() -> None:
         assert got == ["new", "new"]
         async with kafka_client.consume("notifier", "reader", *places) as consumer:
             assert [await consumer.client.committed(one) for one in places] == [2, 2]
+
+    asyncio.run(proof())
+
+
+def test_who_subscribes_beside_its_receiver_gets_everything() -> None:
+    """As a second instance does after the topic was made again: its offsets went with it."""
+
+    async def proof() -> None:
+        events = snippet("patterns/publish_subscribe")
+        async with (
+            events.connect() as sender,
+            kafka_client.consume("notifier", "notifier", events.VIDEOS) as receiver,
+        ):
+            await kafka_client.send(sender, events.VIDEOS, b"cat")
+            async with receiver.next() as record:  # it is a member, and has committed nothing
+                await events.subscribe(sender, "notifier")
+                await receiver.commit(record)
+            await kafka_client.send(sender, events.VIDEOS, b"dog")
+            assert await take(receiver, 1) == [b"dog"]
 
     asyncio.run(proof())
 
