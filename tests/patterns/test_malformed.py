@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from tests.brokers.postgresql import Postgresql
 from tests.patterns.claims import Case, Proof
 from tests.patterns.stage import Actor, Stage
 from tests.patterns.test_topic_router import spelt
+from tests.snippets.running import SNIPPETS, name
 
 #: Added to a snippet's copy, whose publisher then sends a byte that UTF-8 does not have for "?",
 #: and for "nothing" no body: on Kafka a tombstone, on Redis no field of the name that is expected.
@@ -171,3 +173,12 @@ def refuses_what_is_no_text(server: Postgresql) -> None:
             result = db.pgconn.exec_params(update.encode(), [b"c\xffw.mp4"])
             assert result.error_field(DiagnosticField.SQLSTATE) == b"22021"
             db.rollback()
+
+
+@pytest.mark.parametrize(
+    "snippet", sorted((SNIPPETS / "patterns").glob("*/on_postgresql.py")), ids=name
+)
+def test_no_table_takes_a_message_without_a_body(snippet: Path) -> None:
+    """A reader that expects bytes or text would end at it, each time."""
+    columns = re.findall(r"\b(?:body|event|message_id) (?:text|bytea)\b[^,)]*", snippet.read_text())
+    assert all("NOT NULL" in column for column in columns), columns

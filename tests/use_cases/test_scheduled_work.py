@@ -59,6 +59,25 @@ CASES = {
         VIENNA,
         [("2026-03-28 08:00:01+01", "2026-03-29 08:00")],
     ),
+    "each hour of a day that has 25": (
+        "2026-10-25 00:00+02",
+        "1 hour",
+        VIENNA,
+        [
+            ("2026-10-25 01:30+02", "2026-10-25 02:00"),
+            ("2026-10-25 02:30+02", "2026-10-25 02:00"),  # once more
+            ("2026-10-25 02:30+01", "2026-10-25 03:00"),
+        ],
+    ),
+    "a time that the clock skips": (
+        "2026-03-28 02:30+01",
+        "1 day",
+        VIENNA,
+        [
+            ("2026-03-28 02:30:01+01", "2026-03-29 03:30"),
+            ("2026-03-29 03:30:01+02", "2026-03-30 02:30"),
+        ],
+    ),
     "ten years of hours were missed": (
         "2016-01-01 00:00+00",
         "1 hour",
@@ -93,3 +112,17 @@ def test_the_next_time(case: str, server: Server) -> None:
             db.execute(move_on.encode(), ["premiere"])
             found = db.execute("SELECT (run_at AT TIME ZONE zone)::text FROM schedule").fetchone()
             assert found == (f"{wanted}:00",)
+
+
+@pytest.mark.broker("postgresql")
+@pytest.mark.parametrize("every", ["0 seconds", "-1 hour"])
+def test_an_interval_that_leads_nowhere_is_refused_when_it_is_put(
+    every: str, server: Server
+) -> None:
+    """Its next time would be found by no scheduler: each would end, before all that is due."""
+    with psycopg.connect(server.address, autocommit=True) as db:
+        for statement in constant("TABLES").split(";"):
+            db.execute(statement.encode())
+        put = {"name": "premiere", "at": "2026-01-01 08:00+00", "every": every, "zone": "UTC"}
+        with pytest.raises(psycopg.errors.CheckViolation):
+            db.execute(constant("PUT").replace("%(at)s", "%(at)s::timestamptz").encode(), put)

@@ -15,8 +15,8 @@ from database import Connection, connect, create
 
 POLL_SECONDS = 0.1  # usual: 1
 
-TABLE = """
-CREATE TABLE IF NOT EXISTS event (id bigserial PRIMARY KEY, body bytea)"""
+TABLE = """CREATE TABLE IF NOT EXISTS event (
+    id bigserial PRIMARY KEY, body bytea NOT NULL)"""
 # Held until the commit: else a low id could come behind a higher one.
 ONE_PUBLISHER = "SELECT pg_advisory_xact_lock(hashtext('publish a view'))"
 INSERT = "INSERT INTO event (body) VALUES (%s)"

@@ -17,9 +17,9 @@ POLL_SECONDS = 0.1
 CHANGE = re.compile(
     r"(?s)table (?:[^:]*, )?public\.video(?:, [^:]*)?: "
     r"(INSERT|UPDATE|DELETE|TRUNCATE): "
-    r"(?:old-key: (.*?) new-tuple: )?(.*)"
+    r"(?:old-key: ((?:[^']|'[^']*')*?) new-tuple: )?(.*)"
 )
-COLUMN = re.compile(r"(\w+)\[[^]]+\]:(?:'((?:[^']|'')*)'|(\S+))")
+COLUMN = re.compile(r"""(\w+|"[^"]+")\[[^:]+\]:(?:'((?:[^']|'')*)'|(\S+))""")
 PEEK = """
 SELECT lsn::text, data FROM pg_logical_slot_peek_changes(
     %s, NULL, %s, 'include-xids', '0', 'skip-empty-xacts', '1')"""
@@ -41,7 +41,7 @@ def columns(text: str) -> Row:
     for name, quoted, plain in COLUMN.findall(text):
         if plain != "unchanged-toast-datum":  # a long value, as it was before
             value = quoted.replace("''", "'") or plain
-            row[name] = None if plain == "null" else value
+            row[name.strip('"')] = None if plain == "null" else value
     return row
 
 

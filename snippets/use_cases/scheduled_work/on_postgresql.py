@@ -14,8 +14,8 @@ LONGEST_WAIT = 5.0  # seconds; a notification can be missed
 TABLES = """
 CREATE TABLE IF NOT EXISTS schedule (
     name text PRIMARY KEY, run_at timestamptz NOT NULL,
-    every interval, zone text NOT NULL, first timestamp NOT NULL,
-    step int NOT NULL DEFAULT 0);
+    every interval CHECK (every > '0'), zone text NOT NULL,
+    first timestamp NOT NULL, step int NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS schedule_run_at ON schedule (run_at);
 CREATE TABLE IF NOT EXISTS task (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL)"""
@@ -35,7 +35,7 @@ MOVE_ON = """
 UPDATE schedule SET (step, run_at) = (
     SELECT n, at FROM generate_series(step + 1, step + 3 + (1.1 *
         extract(epoch FROM now() - run_at) / extract(epoch FROM every))::int
-    ) n, LATERAL (SELECT (first + n * every) AT TIME ZONE zone) AS next (at)
+    ) n, date_add(first AT TIME ZONE zone, n * every, zone) AS next (at)
     WHERE at > now() ORDER BY n LIMIT 1)
 WHERE name = %s"""
 NEXT_WAIT = "SELECT extract(epoch FROM min(run_at) - now()) FROM schedule"
