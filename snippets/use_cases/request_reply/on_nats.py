@@ -99,7 +99,7 @@ async def main() -> None:
 
         one.database.clear()
         loop = asyncio.get_running_loop()
-        loop.call_later(2 * BUDGET, one.database.set)
+        loop.call_later(3 * BUDGET, one.database.set)
         slow = await asyncio.gather(
             *[may_watch(page, "ana", "cat.mp4") for _ in range(3)]
         )
