@@ -130,6 +130,29 @@ def test_a_copy_keeps_key_and_headers_and_says_where_it_was() -> None:
     asyncio.run(proof())
 
 
+def test_a_copy_takes_headers_without_a_value_names_twice_and_any_reason() -> None:
+    """A reason often cites the body, and that may be no text."""
+    headers = [("none", None), ("twice", b"1"), ("twice", b"2"), ("x-reason", b"old")]
+    videos, dead = TopicPartition("videos", 0), TopicPartition("dead", 0)
+
+    async def proof() -> None:
+        await kafka_client.create_topics("videos", "dead")
+        async with (
+            kafka_client.connect() as sender,
+            kafka_client.consume(None, "worker", videos) as worker,
+            kafka_client.consume(None, "operator", dead) as operator,
+        ):
+            await kafka_client.send(sender, "videos", BINARY, headers=headers)
+            async with worker.next() as record:
+                why = {"x-reason": f"not a video: {kafka_client.text(record)}"}
+                await kafka_client.copy(sender, "dead", record, why)
+            async with operator.next() as letter:
+                origin, reason = ("x-origin", b"videos/0/0"), b"not a video: \xff\x00"
+                assert [*letter.headers] == [*headers[:3], origin, ("x-reason", reason)]
+
+    asyncio.run(proof())
+
+
 def test_another_connect_ends_out_of_order_sequence_numbers() -> None:
     async def proof() -> None:
         await kafka_client.create_topics("small", configs={"max.message.bytes": "1000"})

@@ -53,7 +53,7 @@ async def work(
                         if number == LIMIT or not video:
                             why = {"reason": repr(error)[:200]}
                             why["attempts"] = str(number)
-                            await copy(producer, DEAD.topic, record, why)
+                            await copy(producer, DEAD, record, why)
                             break
                 await consumer.commit(record)
             settled += 1
@@ -67,9 +67,10 @@ async def dead(
     async with consume(REDRIVE, "operator", DEAD) as consumer:
         # A log removes nothing: dead is what was not sent back yet.
         async for letter in consumer.rest(DEAD):
-            why = dict(letter.headers)
-            tried = int(why["attempts"])
-            found.append((text(letter), why["reason"].decode(), tried))
+            why = dict(letter.headers)  # another program's letter has none
+            tried = int(why.get("attempts") or 0)
+            reason = (why.get("reason") or b"?").decode(errors="replace")
+            found.append((text(letter), reason, tried))
             if redrive:
                 await copy(producer, TOPIC, letter, {})
                 await consumer.commit(letter)
