@@ -161,6 +161,27 @@ def test_who_deletes_a_consumer_drops_what_it_held(server: Server) -> None:
         assert client.xlen("tasks") == 1  # it is still there, and nobody's
 
 
+def test_a_new_worker_does_what_a_dead_one_held_and_then_its_name_may_go(
+    server: Server, tmp_path: Path
+) -> None:
+    with (
+        Stage.of("patterns/work_queue", "redis", server, tmp_path) as stage,
+        redis.Redis.from_url(server.address, decode_responses=True) as client,
+    ):
+        stage.call("declare")
+        stage.call("submit", tasks=["transcode cat.mp4"])
+        dead = stage.spawn("work", worker="pod-7f9c", mode="hold")
+        assert stage.happens(lambda: bool(dead.taken), dead)
+        dead.kill()
+        [held] = client.xinfo_consumers("transcode", "workers")
+        assert held["pending"] == 1  # what the page tells to look for, before you delete it
+        new = stage.spawn("work", worker="pod-b2", limit=1)
+        assert stage.happens(lambda: new.returned, new)
+        assert new.done == ["transcode cat.mp4"]
+        assert client.xgroup_delconsumer("transcode", "workers", "pod-7f9c") == 0
+        assert client.xlen("transcode") == 0
+
+
 def test_who_claims_first_may_delete_a_consumer(server: Server) -> None:
     with bare(server) as client:
         client.xgroup_create("tasks", "workers", "0", mkstream=True)

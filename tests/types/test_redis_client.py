@@ -26,7 +26,7 @@ from tests.snippets.running import SNIPPETS, run_with_python, whole_code
 
 pytestmark = pytest.mark.broker(Redis.key)
 
-PATTERNS = sorted((SNIPPETS / "patterns").glob("*/on_redis.py"))
+ALL = sorted(SNIPPETS.glob("*/*/on_redis.py"))
 PATIENCE = 30  # seconds
 
 
@@ -213,8 +213,8 @@ def cluster() -> Iterator[Cluster]:
         yield own
 
 
-@pytest.mark.parametrize("snippet", PATTERNS, ids=lambda path: path.parent.name)
-def test_each_pattern_runs_on_a_cluster(
+@pytest.mark.parametrize("snippet", ALL, ids=lambda path: path.parent.name)
+def test_each_snippet_runs_on_a_cluster(
     snippet: Path,
     cluster: Cluster,
     addresses: Callable[[str], dict[str, str]],
