@@ -21,7 +21,7 @@ HANG = 'await handle("in between"); await asyncio.Event().wait()'
 #: How the snippet writes a dead letter. On RabbitMQ the broker does.
 WRITES = {
     "minibroker": "delivery.nack(requeue=bool(video))",
-    "kafka": "await copy(producer, DEAD.topic, record, why)",
+    "kafka": "await copy(producer, DEAD, record, why)",
     "nats": "await bury(jetstream, message, repr(error)[:200])",
     "redis": "await bury(redis, (number, fields), why, tried)",
     "mqtt": "await bury(session, message, error, number)",
