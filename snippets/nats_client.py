@@ -141,9 +141,10 @@ async def connect_core(
     except LOST as error:
         if not (user.expired() or isinstance(error, nats.errors.Error)):
             raise  # a time-out of its user
-        silent = f"no answer, or no such stream or consumer ({error})"
+        silent = "no answer, or no such stream or consumer"
+        then = f" ({error})" if str(error) else ""
         raise ConnectionError(
-            f"NATS: {causes[-1] if causes else silent}"
+            f"NATS: {causes[-1] if causes else silent}{then}"
         ) from error
 
 
