@@ -149,6 +149,18 @@ async def drive_live(handle):
         await keep_calling(upload, handle)
 """,
     ),
+    # It needs no credit: a task that the server drops has taken its credit along.
+    "patterns/backpressure/on_mqtt work": Drive(
+        "consumer",
+        """
+
+async def drive_feed(messages):
+    async with mqtt_session.connect() as session:
+        for each in messages:
+            await session.publish(TOPIC, each)
+""",
+        obeys=True,
+    ),
     "use_cases/background_jobs/on_postgresql take_soon": Drive(
         "consumer",
         """

@@ -103,7 +103,9 @@ def _frames(connection: socket.socket) -> Iterator[Any]:
     while True:
         taken, _, found = frame.unmarshal(data) if len(data) > 7 else (0, 0, None)
         if found is None or not taken:
-            data += connection.recv(65536)
+            if not (more := connection.recv(65536)):
+                raise ConnectionError("RabbitMQ has ended the connection")
+            data += more
             continue
         data = data[taken:]
         yield found
@@ -201,10 +203,13 @@ def _to_mqtt(life: Life, *, metadata: bool) -> None:
     client = Client(CallbackAPIVersion.VERSION2, "", protocol=MQTTv5)
     client.username_pw_set(ADMIN)
     client.on_message = lambda _, __, message: seen.add(message.topic)
+    listens = threading.Event()
+    client.on_subscribe = lambda *_: listens.set()
     client.connect("127.0.0.1", port)
     client.loop_start()
     client.subscribe("#", 1)
     try:
+        wait_until(listens.is_set, "the subscription to all topics")  # or it would miss what comes
         life.until_taken("seen")
         wait_until(lambda: bool(seen), "a message of the subject's")
         for topic in [*seen]:
