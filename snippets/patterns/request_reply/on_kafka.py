@@ -53,8 +53,8 @@ async def asker() -> AsyncIterator[Ask]:
             raise TimeoutError("no answer in time") from None
         finally:
             waiting.pop(number, None)
-        if listener.done():  # ask in a new asker()
-            raise ConnectionError("no more answers") from listener.exception()
+        if listener.done():
+            listener.result()  # raises why it ended: ask in a new asker()
         return answer.result()
 
     async with connect() as producer, listen(mine, take) as listener:
