@@ -18,6 +18,11 @@ from tests.brokers.server import Server, answers, newer, wait_until
 from tests.brokers.versions import printed_by
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+#: Its management listens before it can answer.
+HTTP_REQUEST = (
+    b"GET /api/overview HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    b"Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\r\n"
+)
 
 
 class Rabbitmq(Server):
@@ -83,7 +88,7 @@ class Rabbitmq(Server):
 
     def ready(self) -> bool:
         return answers(self.host, self.port_number, PROTOCOL_HEADER, b"\x01") and answers(
-            self.host, self.management
+            self.host, self.management, HTTP_REQUEST, b"HTTP/1.1 200"
         )
 
     def own_address(self) -> str:

@@ -16,6 +16,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,10 @@ def answers(host: str, port: int, question: bytes = b"", answer: bytes = b"") ->
             return not answer or connection.recv(4096).startswith(answer)
     except OSError:
         return False
+
+
+#: What bwrap runs ends with the thread that has started it. These end with the whole process.
+_starters = ThreadPoolExecutor(8)
 
 
 class _Process(Executor):
@@ -284,7 +289,7 @@ class Server(ABC):
         environment = {"HOME": str(self.data), **self.environment()}
         process = _Process(self.command(), self.ready, self.log, environment)
         try:
-            process.start()
+            _starters.submit(process.start).result()
         except (ProcessExitedWithError, TimeoutExpired) as error:
             raise RuntimeError(
                 f"{self.broker.label} did not start: {error}\nThe end of its log:\n{self.tail()}"
