@@ -82,7 +82,7 @@ def _to_rabbitmq(server: Rabbitmq, host: str, *, metadata: bool) -> None:
         login = f"\0{ADMIN}\0{ADMIN}"
         say(0, commands.Connection.StartOk({}, "PLAIN", login, "en_US"))
         next(answers)
-        say(0, commands.Connection.TuneOk(0, 131072, 0))
+        say(0, commands.Connection.TuneOk(1, 131072, 0))
         say(0, commands.Connection.Open(host))
         next(answers)
         say(1, commands.Channel.Open())
