@@ -10,14 +10,14 @@ from tests.brokers import NotFoundError
 from tests.survival import life
 from tests.survival.faults import FAULTS
 from tests.survival.lanes import Lane
-from tests.survival.life import ENDS, GOES_ON, RETURNS, SILENT, Verdict
+from tests.survival.life import ENDS, GOES_ON, MISSED, RETURNS, SILENT, Verdict
 from tests.survival.subjects import Subject, subjects
 
 #: What is put around a worker, which by itself ends with an exception when its connection is lost.
 AROUND = """
 async def work(worker, handle, prefetch=1, limit=None):
     try:
-        await worker_as_it_was(worker, handle, prefetch, limit)
+        await worker_as_it_was(worker, {handle}, prefetch, limit)
     except ConnectionError:
         {instead}
 
@@ -30,8 +30,10 @@ ONCE_MORE = f"""
             await worker_as_it_was(worker, handle, prefetch, limit)
         except ConnectionError:
             {WAIT}"""
+#: It is never told what its handler has to do.
+DEAF = "lambda task, *more: handle(task.replace('must', 'may'), *more)"
 #: Seconds: a silent function is watched for no longer.
-SECONDS = 8
+SECONDS = 15
 
 pytestmark = [pytest.mark.broker("mqtt"), pytest.mark.timeout(120)]
 
@@ -42,14 +44,17 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Subject:
     return next(one for one in subjects("mqtt") if one.name == "patterns/work_queue/on_mqtt work")
 
 
-def verdicts(subject: Subject, fault: str, folder: Path, instead: str, times: int) -> list[Verdict]:
+def verdicts(
+    subject: Subject, fault: str, folder: Path, instead: str, times: int, handle: str = "handle"
+) -> list[Verdict]:
     """Return what becomes of a worker that does this instead of an exception, fault after fault."""
 
     def change(copy: Path) -> None:
         code = copy.read_text()
         assert code.count("async def work(") == code.count("async def main(") == 1
         code = code.replace("async def work(", "async def worker_as_it_was(")
-        copy.write_text(code.replace("async def main(", AROUND.format(instead=instead).lstrip()))
+        around = AROUND.format(instead=instead, handle=handle).lstrip()
+        copy.write_text(code.replace("async def main(", around))
 
     try:
         lane = Lane(subject.key, [subject], folder, change)
@@ -84,6 +89,14 @@ def test_a_worker_that_ends_with_an_exception_is_good(worker: Subject, tmp_path:
     assert found.kind == ENDS
     assert found.good
     assert found.text.startswith("ConnectionError: ")
+
+
+def test_who_is_not_reached_by_a_fault_is_not_praised(worker: Subject, tmp_path: Path) -> None:
+    """It handles each message, before and after: but none of them told its handler to fail."""
+    [found] = verdicts(worker, "raises_once", tmp_path, "raise", 1, DEAF)
+    assert found.kind == MISSED
+    assert not found.good
+    assert "no handler was called with must-fail-once" in found.text
 
 
 def test_what_went_on_in_one_fault_is_asked_again_in_the_next(
