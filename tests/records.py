@@ -93,8 +93,12 @@ class Record:
 
     def merged(self, recorded: dict[str, Any]) -> dict[str, Any]:
         """Return the record with what this run proved in it, and without what is gone."""
+        ran = {topic for topic, _ in self.claims}
         found = {}
-        for topic in sorted({*recorded, *(topic for topic, _ in self.claims)}):
+        for topic in sorted({*recorded, *ran}):
+            if topic not in ran and (self.root / _test_of(topic)).is_file():
+                found[topic] = recorded[topic]
+                continue
             known = {entry["id"]: entry for entry in recorded.get(topic, [])}
             entries = [
                 self._entry(topic, name, known.get(name))

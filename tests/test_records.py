@@ -140,6 +140,17 @@ def test_a_claim_that_was_renamed_leaves_the_record(repository: Path, new: str) 
     assert shown(repository) == {"test_done": ["redis"]}
 
 
+def test_a_pattern_that_did_not_run_stays_as_it_is(repository: Path) -> None:
+    """Its tests may be half written: whoever works on it records it."""
+    run(repository, *both("test_done", "redis"), *both("test_kept", "redis"))
+    before = recorded(repository)
+    folder = repository / "tests" / "patterns"
+    (folder / "test_wire.py").write_text(TESTS)
+    (folder / "test_queue.py").write_text(TESTS.replace("test_kept", "test_renamed"))
+    run(repository, *both("test_done", "redis", topic="patterns/wire"))
+    assert recorded(repository) == before
+
+
 def test_a_pattern_that_is_gone_leaves_the_record(repository: Path) -> None:
     run(repository, *both("test_done", "redis"))
     (repository / "tests" / "patterns" / "test_queue.py").rename(
