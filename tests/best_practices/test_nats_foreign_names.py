@@ -11,6 +11,7 @@ import nats
 import pytest
 
 from tests.brokers import Server
+from tests.brokers.server import wait_until
 from tests.patterns.home import load
 from tests.snippets.running import SNIPPETS, download
 
@@ -80,5 +81,30 @@ def test_use_case_answers_only_an_inbox(server: Server, taken: Any) -> None:
             await snippet.Entitlement("one").serve(connection)
             headers = {snippet.DEADLINE: "9999999999"}
             await asks_with(server.address, snippet.SUBJECT, b"ana cat.mp4", headers)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("deadline", ["9999999999", "inf", "nan"])
+def test_a_wrong_clock_does_not_hold_up_the_questions_of_others(taken: Any, deadline: str) -> None:
+    """While the database is away, a question may wait for no longer than a page does."""
+    snippet = taken("use_cases/request_reply")
+
+    async def main() -> None:
+        async with snippet.connect("one") as connection, snippet.connect("page") as page:
+            one = snippet.Entitlement("one")
+            await one.serve(connection)
+            one.database.clear()
+            await page.publish(
+                snippet.SUBJECT,
+                b"eva cat.mp4",
+                reply="_INBOX.eva",
+                headers={snippet.DEADLINE: deadline},
+            )
+            await asyncio.to_thread(wait_until, lambda: one.too_late == 1, "the end of its wait")
+            one.database.set()
+            headers = {snippet.DEADLINE: "9999999999"}
+            answer = await page.request(snippet.SUBJECT, b"ana cat.mp4", 20, headers=headers)
+            assert answer.data == b"yes"
 
     asyncio.run(main())

@@ -160,3 +160,17 @@ def test_a_letter_that_nobody_takes_again_stays(server: Server, tmp_path: Path) 
         assert stage.happens(lambda: operator.ended, operator)
         assert "no session takes it" in operator.error
         assert [letter[0] for letter in stage.call("dead")] == [TASK.decode()]
+
+
+@pytest.mark.broker("rabbitmq")
+@pytest.mark.parametrize("pattern", ["dead_letter_channel", "delayed_retry"])
+def test_a_failure_is_not_the_end_of_a_worker_without_a_limit(
+    pattern: str, server: Server, tmp_path: Path
+) -> None:
+    """With a limit of 0, the count of what is settled would be there before the first message."""
+    with Stage.of(f"patterns/{pattern}", "rabbitmq", server, tmp_path) as stage:
+        stage.call("declare")
+        stage.call("submit", messages=[TASK.decode()])
+        worker = stage.spawn("work", worker="A", mode="fail", limit=0)
+        assert stage.happens(lambda: len(worker.taken) == 3, worker)
+        assert not worker.ended

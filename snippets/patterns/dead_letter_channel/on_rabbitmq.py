@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aio_pika.abc import AbstractChannel
 
 import rabbitmq_client as rabbitmq
-from rabbitmq_client import connect, declare_queue, open_consumer, publish
+from rabbitmq_client import connect, declare_queue, open_consumer, publish, raw
 
 QUEUE, DEAD = "transcode", "transcode.dead"
 LIMIT = 3  # attempts
@@ -21,17 +21,16 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(channel: AbstractChannel) -> None:
-    # First, as a dead letter that no queue takes would be dropped. And
-    # without a limit: 4.0 would drop what was looked at 22 times.
+    # Without a limit: 4.0 would drop what was looked at 22 times.
     await declare_queue(channel, DEAD, {"x-delivery-limit": -1})
-    # Its own limit counts redeliveries.
+    # Last, as its dead letters need a queue. The limit counts redeliveries.
     limited = {"x-delivery-limit": LIMIT - 1, **rabbitmq.dead_letters_to(DEAD)}
     await declare_queue(channel, QUEUE, limited)
 
 
 async def submit(channel: AbstractChannel, messages: Sequence[str]) -> None:
     for body in messages:  # any bytes
-        await publish(channel, QUEUE, body.encode(errors="surrogateescape"))
+        await publish(channel, QUEUE, raw(body))
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
@@ -49,7 +48,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 logging.warning("%r: %r", message.body[:80], error)
             if done or not video or failures == LIMIT - 1:
                 settled += 1
-            if settled == limit:
+            if settled and settled == limit:
                 await messages.close()  # or another one comes
             if done:
                 await message.ack()

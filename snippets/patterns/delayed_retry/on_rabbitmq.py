@@ -73,7 +73,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 note = {"attempt": number, "origin": QUEUE}
                 # A copy, with the id, the trace and the headers it had.
                 await rabbitmq.forward(channel, to, message, note, pause)
-            if settled == limit:
+            if settled and settled == limit:
                 await messages.close()  # or another one comes
             await message.ack()  # last: a crash repeats, and loses nothing
 

@@ -51,7 +51,8 @@ class Entitlement:
         except (KeyError, ValueError) as error:
             logging.warning("not a question: %r %r", error, question)
             return
-        left = deadline - time.time()
+        # A caller whose clock is ahead must not keep it waiting for hours.
+        left = min(BUDGET, deadline - time.time())
         try:
             # Of a question that waited here too long, nothing is left: its
             # caller has gone, and the database is spared.
