@@ -57,7 +57,10 @@ CORRELATION = {
         'number = message.headers.get("correlation_id", "")',
         'number = next(iter(waiting), "")',
     ),
-    "rabbitmq": ('number = message.correlation_id or ""', 'number = next(iter(waiting), "")'),
+    "rabbitmq": (
+        'waiting.get(message.correlation_id or "")',
+        "next(iter(waiting.values()), None)",
+    ),
     "kafka": (
         'number = dict(record.headers).get("correlation_id", b"")',
         'number = next(iter(waiting), b"")',
@@ -238,8 +241,8 @@ def test_a_late_answer_is_discarded(stage: Stage) -> None:
         "reply = await handle(question)", "delivery.ack(); reply = await handle(question)"
     ),
     rabbitmq=holds(
-        "(await handle(question)).encode()",
-        "(await message.ack(), await handle(question))[1].encode()",
+        "body = raw(await handle(text(message)))",
+        "await message.ack(); body = raw(await handle(text(message)))",
     ),
     kafka=holds(
         "body = await handle(text(record))",

@@ -38,8 +38,6 @@ LONGER = {
     "patterns/delayed_retry/on_rabbitmq.py": 112,
     "patterns/event_replay/on_rabbitmq.py": 130,
     "patterns/partitioned_consumers/on_rabbitmq.py": 107,
-    "patterns/request_reply/on_rabbitmq.py": 105,
-    "patterns/dead_letter_channel/on_rabbitmq.py": 101,
 }
 TOPICS = sorted(path for path in (SNIPPETS / "patterns").iterdir() if path.is_dir())
 

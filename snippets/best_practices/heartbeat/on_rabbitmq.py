@@ -12,7 +12,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.exceptions import AMQPError
 
-from rabbitmq_client import URL, connect, publish
+from rabbitmq_client import URL, clock, connect, publish
 
 QUEUE = "transcode"
 HEARTBEAT = 2  # seconds; 60 by default
@@ -34,13 +34,14 @@ async def submit(task: str) -> None:
 
 
 async def work_on_one(handle: Handler) -> None:
-    async with await aio_pika.connect(
-        URL, timeout=10, heartbeat=HEARTBEAT
-    ) as connection:
+    async with clock("connection"):
+        connection = await aio_pika.connect(URL, heartbeat=HEARTBEAT)
+    async with connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=1)
         queue = await declare(channel)
-        message = await queue.get(timeout=10)
+        async with clock("task"):
+            message = await queue.get(timeout=None)
         assert message
         failed = message.headers.get("x-delivery-count", 0)
         assert isinstance(failed, int)

@@ -5,14 +5,14 @@
 """A queue's arguments are for ever: move to a new queue instead."""
 
 import asyncio
-import os
 from typing import Any
 
 from aio_pika import DeliveryMode, Message, connect
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import URL, clock
+
 QUORUM = {"x-queue-type": "quorum"}
 OLD, NEW = "transcode", "transcode.v2"
 LIMITED = {**QUORUM, "x-delivery-limit": 5}
@@ -37,11 +37,9 @@ async def bind(connection: AbstractConnection, name: str) -> None:
 async def submit(connection: AbstractConnection, task: str) -> None:
     channel = await connection.channel(on_return_raises=True)
     exchange = await channel.get_exchange("tasks")
-    await exchange.publish(
-        Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT),
-        routing_key="transcode",
-        timeout=10,
-    )
+    message = Message(task.encode(), delivery_mode=DeliveryMode.PERSISTENT)
+    async with clock("confirm"):
+        await exchange.publish(message, routing_key="transcode")
     await channel.close()
 
 

@@ -41,9 +41,8 @@ async def next_batch(inbox: Inbox) -> list[AbstractIncomingMessage]:
         async with asyncio.timeout(FILL_SECONDS):
             while len(found) < BATCH:
                 found.append(await inbox.get())
-    if None in found:
-        raise ConnectionError("RabbitMQ has ended the connection")
-    return [message for message in found if message]
+    # None: the connection has ended, and all of these come again.
+    return [] if None in found else [message for message in found if message]
 
 
 async def work(store: Store) -> None:
@@ -53,8 +52,7 @@ async def work(store: Store) -> None:
         channel.close_callbacks.add(lambda *_: inbox.put_nowait(None))
         await channel.set_qos(prefetch_count=2 * BATCH)
         await (await channel.get_queue(QUEUE)).consume(inbox.put)
-        while True:
-            batch = await next_batch(inbox)
+        while batch := await next_batch(inbox):
             try:
                 await store([text(message) for message in batch])
                 await batch[-1].ack(multiple=True)  # and all before it

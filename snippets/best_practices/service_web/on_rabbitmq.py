@@ -6,7 +6,6 @@
 
 import asyncio
 import logging
-import os
 import random
 import time
 from collections.abc import AsyncIterator
@@ -21,7 +20,8 @@ from aio_pika.abc import (
 )
 from fastapi import FastAPI, HTTPException
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import URL, clock
+
 QUEUE = "transcode"
 ASK_SECONDS, SILENT_SECONDS = 2, 10
 
@@ -42,7 +42,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Connect once, before the first request; leave after the last one."""
     keeper = asyncio.create_task(keep_connected())
     try:
-        async with asyncio.timeout(20):  # else the application doesn't start
+        async with clock("connection"):  # else the application doesn't start
             await Link.ready.wait()
         yield
     finally:
@@ -53,13 +53,15 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 async def keep_connected() -> None:
     while True:  # for as long as the process lives
         try:
-            async with await aio_pika.connect(URL, timeout=10) as connection:
-                async with asyncio.timeout(10):
+            async with clock("connection", 10):
+                connection = await aio_pika.connect(URL)
+            async with connection:
+                async with clock("answer", 10):
                     Link.channel = channel = await connection.channel()
                     await channel.set_qos(prefetch_count=4)
                     await (await declare(channel)).consume(work)
                 while True:  # a question that only the broker can answer
-                    async with asyncio.timeout(5):
+                    async with clock("answer", 5):
                         await declare(channel)
                     Link.heard = time.monotonic()
                     Link.ready.set()
@@ -94,9 +96,10 @@ app = FastAPI(lifespan=lifespan)
 async def upload(name: str) -> None:
     message = aio_pika.Message(name.encode(), delivery_mode=2)
     try:
-        await Link.channel.default_exchange.publish(message, QUEUE, timeout=5)
+        async with clock("confirm", 5):
+            await Link.channel.default_exchange.publish(message, QUEUE)
     except Exception as error:  # not accepted before the broker confirms
-        raise HTTPException(503, f"not confirmed: {error!r}") from error
+        raise HTTPException(503, f"not accepted: {error!r}") from error
 
 
 @app.get("/health")

@@ -7,7 +7,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from aio_pika.abc import AbstractChannel
 
@@ -29,6 +30,19 @@ async def submit(channel: AbstractChannel, tasks: Sequence[str]) -> None:
         await publish(channel, QUEUE, task.encode())
 
 
+@asynccontextmanager
+async def no_limit_yet() -> AsyncIterator[asyncio.Timeout]:
+    """Yield a clock that SIGTERM starts; say so when it has run out."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            yield limit
+    except TimeoutError:
+        if not limit.expired():
+            raise  # the handler's own
+        late = f"still at work {GRACE} s after SIGTERM: the task goes back"
+        raise TimeoutError(late) from None
+
+
 async def work(handle: Handler) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -37,12 +51,12 @@ async def work(handle: Handler) -> None:
     async with (
         connect() as channel,
         consume(channel, QUEUE) as messages,
-        asyncio.timeout(None) as grace,  # no limit before SIGTERM
+        no_limit_yet() as limit,
     ):
 
         async def leave() -> None:
             await stop.wait()
-            grace.reschedule(loop.time() + GRACE)
+            limit.reschedule(loop.time() + GRACE)
             await messages.close()  # no new tasks: the loop below ends
 
         leaving = asyncio.create_task(leave())

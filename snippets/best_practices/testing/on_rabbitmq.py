@@ -5,22 +5,19 @@
 """A worker's crash, tested on a real RabbitMQ, by a test that can fail."""
 
 import asyncio
-import os
 import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 
 import pytest
-from aio_pika import DeliveryMode, Message, connect
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import connect, declare_queue, publish
 
 
 async def work(name: str, acknowledge: str) -> None:
     """The worker under test: takes a task, and never gets to its end."""
-    async with await connect(URL, timeout=10) as connection:
-        channel = await connection.channel()
+    async with connect() as channel:
         queue = await channel.get_queue(name)
         async with queue.iterator(no_ack=acknowledge == "before") as messages:
             async for message in messages:
@@ -42,16 +39,9 @@ async def until(
 
 
 async def survives(name: str, acknowledge: str, seconds: float) -> bool:
-    async with await connect(URL, timeout=10) as connection:
-        channel = await connection.channel(on_return_raises=True)
-        queue = await channel.declare_queue(
-            name, durable=True, arguments={"x-queue-type": "quorum"}
-        )
-        await channel.default_exchange.publish(
-            Message(b"cat.mp4", delivery_mode=DeliveryMode.PERSISTENT),
-            name,
-            timeout=10,
-        )
+    async with connect() as channel:
+        queue = await declare_queue(channel, name, {})
+        await publish(channel, name, b"cat.mp4")
         command = [sys.executable, __file__, name, acknowledge]
         worker = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE

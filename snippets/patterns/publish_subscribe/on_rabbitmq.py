@@ -11,7 +11,7 @@ from functools import partial
 from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
 
-from rabbitmq_client import SECONDS, connect, consume, text
+from rabbitmq_client import clock, connect, consume, text
 
 CHANNEL = "videos"
 
@@ -47,7 +47,8 @@ async def publish(channel: AbstractChannel, events: Sequence[str]) -> None:
             event.encode(), delivery_mode=DeliveryMode.PERSISTENT
         )
         # Not mandatory: nobody has to be interested.
-        await exchange.publish(message, "", mandatory=False, timeout=SECONDS)
+        async with clock("confirm"):
+            await exchange.publish(message, "", mandatory=False)
 
 
 async def receive(

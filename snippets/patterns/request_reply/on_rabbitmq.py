@@ -9,16 +9,18 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from rabbitmq_client import connect, open_consumer
+from rabbitmq_client import clock, connect, open_consumer, raw, text
 
 QUESTIONS = "lengths"
 REPLIES = "amq.rabbitmq.reply-to"  # no queue: direct reply-to
 Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
+Replies = asyncio.Queue[AbstractIncomingMessage]
 
 
 async def declare(channel: AbstractChannel) -> None:
@@ -29,12 +31,11 @@ async def declare(channel: AbstractChannel) -> None:
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
     # After a lost connection each question raises: enter it again.
-    waiting: dict[str, asyncio.Queue[bytes]] = {}
+    waiting = WeakValueDictionary[str, Replies]()
 
     async def listen(message: AbstractIncomingMessage) -> None:
-        number = message.correlation_id or ""
-        if number in waiting:  # else it is late, or no answer
-            waiting[number].put_nowait(message.body)
+        if reply := waiting.get(message.correlation_id or ""):  # else late
+            reply.put_nowait(message)
 
     async with connect() as channel:
         # First listen, then ask, and both on one AMQP channel.
@@ -43,19 +44,17 @@ async def asker() -> AsyncIterator[Ask]:
 
         async def ask(question: str, seconds: float) -> str:
             number = uuid4().hex
-            waiting[number] = asyncio.Queue()
+            reply = waiting[number] = Replies()
             message = Message(
                 question.encode(),
                 reply_to=REPLIES,  # RabbitMQ puts in the real address
                 correlation_id=number,
                 expiration=seconds,  # afterwards nobody needs the answer
             )
-            try:
-                async with asyncio.timeout(seconds):
-                    await channel.default_exchange.publish(message, QUESTIONS)
-                    return (await waiting[number].get()).decode()
-            finally:
-                del waiting[number]
+            async with clock("answer", seconds):
+                await channel.default_exchange.publish(message, QUESTIONS)
+                answer = await reply.get()
+            return text(answer)
 
         yield ask
 
@@ -65,19 +64,14 @@ async def answer(replier: str, handle: Handler) -> None:
         exchange = channel.default_exchange
         async for message in messages:
             to, number = message.reply_to or "", message.correlation_id
-            try:
-                question = message.body.decode()
-                if not (number and to.startswith(f"{REPLIES}.")):
-                    raise ValueError("no id, or its answer is for a queue")
-            except ValueError as error:
-                logging.warning("not a question: %s %r", error, message)
-                await message.ack()
-                continue
-            reply = Message(
-                (await handle(question)).encode(), correlation_id=number
-            )
-            # Not mandatory: the requestor may have gone.
-            await exchange.publish(reply, to, mandatory=False, timeout=10)
+            if number and to.startswith(f"{REPLIES}."):  # into no queue
+                body = raw(await handle(text(message)))
+                reply = Message(body, correlation_id=number)
+                # Not mandatory: the requestor may have gone.
+                async with clock("confirm"):
+                    await exchange.publish(reply, to, mandatory=False)
+            else:
+                logging.warning("not a question, or no id: %r", message)
             await message.ack()
 
 
@@ -99,6 +93,7 @@ async def main() -> None:
             print("owl.mp4: no answer in time")
         print(await ask("zebra.mp4", 30))  # owl's answer comes before it
     replier.cancel()
+    await asyncio.wait([replier])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractExchange
 from aio_pika.exceptions import PublishError
 
-from rabbitmq_client import SECONDS, connect, open_consumer, text
+from rabbitmq_client import clock, connect, open_consumer, text
 
 EXCHANGE = "videos"
 EVENTS = [
@@ -52,9 +52,8 @@ async def publish(
     for key, body in events:
         message = Message(body.encode(), delivery_mode=DeliveryMode.PERSISTENT)
         try:
-            await exchange.publish(
-                message, key, mandatory=True, timeout=SECONDS
-            )
+            async with clock("confirm"):
+                await exchange.publish(message, key, mandatory=True)
         except PublishError:  # returned: no binding matches its key
             unheard.append(key)
     return unheard

@@ -14,7 +14,7 @@ from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
 import rabbitmq_client
-from rabbitmq_client import connect, consume, declare_queue
+from rabbitmq_client import clock, connect, consume, declare_queue
 
 EVENTS, DEAD = "premieres", "premieres.dead"
 # By service and event: what it does, what it tells, and what if it can't.
@@ -57,7 +57,8 @@ async def tell(channel: AbstractChannel, event: str, booking: str) -> None:
     body, disk = booking.encode(), DeliveryMode.PERSISTENT
     message = Message(body, correlation_id=booking, delivery_mode=disk)
     # mandatory: no event of a saga may be without somebody who hears it.
-    await exchange.publish(message, event, mandatory=True, timeout=20)
+    async with clock("confirm"):
+        await exchange.publish(message, event, mandatory=True)
 
 
 def decide(service: str, booking: str, action: str, step: Step) -> bool:
