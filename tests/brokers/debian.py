@@ -45,6 +45,8 @@ _NOBODY_INSIDE = ("--unshare-user", "--uid", NOBODY, "--gid", NOBODY)
 
 #: Seen at the same place inside and outside, so that a server and its test share paths.
 SHARED = Path("/tmp")
+#: Seen likewise, where it is there: files that wait for no disk, and outlive their program.
+MEMORY = Path("/dev/shm")
 
 
 def cache() -> Path:
@@ -83,6 +85,7 @@ def command(program: str, *arguments: str) -> list[str]:
         *("--ro-bind", str(folder()), "/"),
         *("--proc", "/proc", "--dev", "/dev"),
         *("--bind", str(SHARED), str(SHARED)),
+        *("--bind-try", str(MEMORY), str(MEMORY)),
         *("--setenv", "PATH", SEARCH_PATH),
         program,
         *arguments,

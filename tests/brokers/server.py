@@ -57,15 +57,15 @@ MACHINE = Source("this machine", debian.on_this_machine)
 ADDRESS = Source("given by address", debian.on_this_machine)
 
 
-def work_root() -> Path:
+def work_root(place: Path = debian.SHARED) -> Path:
     """Return this run's folder for servers' data, and remove those of runs that are dead."""
-    for old in debian.SHARED.glob("handbook-*"):
+    for old in place.glob("handbook-*"):
         owner = old.name.split("-")[1]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
     # The processes of a parallel run share the folder of the one that began it.
     owner = os.environ.setdefault(RUN, str(os.getpid()))
-    root = debian.SHARED / f"handbook-{owner}"
+    root = place / f"handbook-{owner}"
     root.mkdir(mode=0o700, exist_ok=True)
     if owner == str(os.getpid()):
         atexit.register(shutil.rmtree, root, ignore_errors=True)
@@ -180,6 +180,8 @@ class Server(ABC):
 
     key: ClassVar[str]
     stop_signal: ClassVar[int] = signal.SIGTERM
+    #: Where its data is.
+    place: ClassVar[Path] = debian.SHARED
     #: What has to answer beside a server that is given by its address.
     beside: ClassVar[str] = ""
 
@@ -190,7 +192,7 @@ class Server(ABC):
         self.default_ports = default_ports
         self.given = given
         self.host = "127.0.0.1"
-        self.data = Path(tempfile.mkdtemp(prefix=f"{self.key}-", dir=work_root()))
+        self.data = Path(tempfile.mkdtemp(prefix=f"{self.key}-", dir=work_root(self.place)))
         self._process: _Process | None = None
         self.starts = 0
         if given:
