@@ -241,6 +241,25 @@ def test_adding_a_partition_breaks_the_order(stage: Stage) -> None:
     assert ("done", f"upload {overtaken}") not in happened(*workers)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [pytest.param(k, marks=pytest.mark.broker(k)) for k in ("rabbitmq", "kafka", "nats", "redis")],
+)
+def test_who_reads_a_partition_that_is_added(key: str, server: Server, tmp_path: Path) -> None:
+    """On Kafka the workers that run find it; elsewhere they have counted when they began."""
+    with Stage.of("patterns/partitioned_consumers", key, server, tmp_path) as stage:
+        stage.call("declare", partitions=1)
+        workers = [stage.spawn("work", worker="A")]
+        stage.call("submit", tasks=tasks(*KEYS, steps=("upload",)))
+        assert stage.happens(lambda: len(done(*workers)) == len(KEYS), *workers)
+        stage.call("declare", partitions=2)
+        stage.call("submit", tasks=tasks(*KEYS, steps=("transcode",)))
+        if key != "kafka":
+            assert stage.stays(lambda: len(done(*workers)) < 2 * len(KEYS), 3)
+            workers.append(stage.spawn("work", worker="B"))
+        assert stage.happens(lambda: len(done(*workers)) == 2 * len(KEYS), *workers)
+
+
 @pytest.mark.broker("nats")
 def test_a_key_of_two_tokens_is_refused(server: Server, tmp_path: Path) -> None:
     with Stage.of("patterns/partitioned_consumers", "nats", server, tmp_path) as stage:
