@@ -297,6 +297,8 @@ class Life:
             if not following.ended:
                 break
             over.wait(BETWEEN)
+        if not self.place.front.server.running:  # no fault of ours
+            then = f"{then} Its server has ended by itself:\n{self.place.front.server.tail()}"
         return Verdict(FOREVER, f"{cause} Then: {then}")
 
     # SIGTERM, which is another thing than a fault.

@@ -138,6 +138,31 @@ def test_whoever_is_cancelled_ends(client: ModuleType) -> None:
     asyncio.run(run())
 
 
+def test_a_turn_that_fails_ends_all_turns_of_its_worker(
+    client: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group of tasks cancels the others once: one that swallowed it would work on for ever."""
+    snippet: Any = load(SNIPPETS / "best_practices" / "service_handlers" / "on_redis.py")
+    monkeypatch.setattr(client.Worker.take, "__defaults__", (1, 1))  # it waits for 1 ms
+
+    async def fail(task: str) -> None:
+        raise RuntimeError(task)
+
+    async def run() -> None:
+        async with client.connect() as its:
+            for number in range(10):
+                await its.flushall()
+                await snippet.declare(its)
+                worker = asyncio.create_task(snippet.work(fail, 20))
+                await asyncio.sleep(0.1)
+                await snippet.submit(its, [f"cat-{number}.mp4"])
+                done, _ = await asyncio.wait([worker], timeout=PATIENCE)
+                assert done
+                assert str(worker.exception()) == f"cat-{number}.mp4"
+
+    asyncio.run(run())
+
+
 def test_a_requestor_is_served_again_after_its_connection_was_cut(
     client: ModuleType, server: Server
 ) -> None:

@@ -6,14 +6,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import Worker, add, connect, create_group
+
 QUEUE, GROUP, WORKER = "transcode", "workers", f"transcoder-{os.getpid()}"
 LEASE = 2_000  # ms until a silent worker's task may be claimed; usual: 30_000
 AT_ONCE = 4
@@ -23,65 +21,30 @@ AGAIN = 1  # task has to be done again: the one in work
 Handler = Callable[[str], Awaitable[None]]
 
 
-@asynccontextmanager
-async def connect() -> AsyncIterator[Redis]:
-    # An answer that does not come within 5 s, the client's default, raises.
-    async with Redis.from_url(
-        URL, decode_responses=True, encoding_errors="surrogateescape"
-    ) as redis:
-        yield redis
-
-
 async def declare(redis: Redis) -> None:
-    try:
-        await redis.xgroup_create(QUEUE, GROUP, id="0", mkstream=True)
-    except ResponseError as error:
-        if not str(error).startswith("BUSYGROUP"):  # it is there already
-            raise
+    await create_group(redis, QUEUE, GROUP)
 
 
 async def submit(redis: Redis, tasks: Sequence[str]) -> None:
-    for task in tasks:
-        await redis.xadd(QUEUE, {"task": task})
-
-
-async def take(redis: Redis) -> list[Any]:
-    # Redis redelivers nothing by itself: a live worker must claim.
-    _, old, _ = await redis.xautoclaim(QUEUE, GROUP, WORKER, LEASE, count=1)
-    if old:
-        return list(old)
-    # Each turn that waits here has a connection of the client's pool.
-    new: Any = await redis.xreadgroup(
-        GROUP, WORKER, {QUEUE: ">"}, count=1, block=1_000
-    )
-    return list(new[0][1]) if new else []
+    await add(redis, [(QUEUE, {"task": task}) for task in tasks])
 
 
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
-    held: set[str] = set()
-
-    async def take_turns(redis: Redis) -> None:
+    async def take_turns(queue: Worker) -> None:
         while True:
-            for number, fields in await take(redis):
-                held.add(number)
-                await handle(fields.get("task", str(fields)))
-                held.remove(number)
-                await redis.xack(QUEUE, GROUP, number)  # of this task alone
-                await redis.xdel(QUEUE, number)
-
-    async def renew(redis: Redis) -> None:
-        while True:  # the tasks in work stay young, however long they take
-            await asyncio.sleep(LEASE / 1000 / 4)
-            if held:
-                now: list[Any] = list(held)
-                await redis.xclaim(QUEUE, GROUP, WORKER, 0, now, justid=True)
+            # A turn that waits here has a connection of the client's pool.
+            held = await queue.take()
+            async with queue.renewed(held):
+                for number, fields in held:
+                    await handle(fields.get("task", str(fields)))
+                    await queue.settle(number)  # XACK, for this task alone
 
     async with connect() as redis:
+        queue = Worker(redis, QUEUE, GROUP, WORKER, LEASE)
         try:
             async with asyncio.TaskGroup() as handlers:
-                handlers.create_task(renew(redis))
                 for _ in range(at_once):
-                    handlers.create_task(take_turns(redis))
+                    handlers.create_task(take_turns(queue))
         except ExceptionGroup as failed:  # the first of them is the cause
             raise failed.exceptions[0] from None
 

@@ -11,15 +11,13 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import Worker, add, connect, create_group, end_if_cancelled
+
 QUEUE, GROUP, WORKER = "transcode", "workers", socket.gethostname()
 LEASE = 30_000  # ms until a silent worker's task may be claimed
 SILENT_SECONDS = 3  # usual: 30
@@ -41,54 +39,33 @@ def healthy() -> bool:
     return time.time() - ALIVE.stat().st_mtime < SILENT_SECONDS
 
 
-@asynccontextmanager
-async def connect() -> AsyncIterator[Redis]:
-    # An answer that does not come within 5 s, the client's default, raises.
-    async with Redis.from_url(
-        URL, decode_responses=True, encoding_errors="surrogateescape"
-    ) as redis:
-        yield redis
-
-
 async def declare(redis: Redis) -> None:
-    try:
-        await redis.xgroup_create(QUEUE, GROUP, id="0", mkstream=True)
-    except ResponseError as error:
-        if not str(error).startswith("BUSYGROUP"):  # it is there already
-            raise
+    await create_group(redis, QUEUE, GROUP)
 
 
 async def submit(redis: Redis, tasks: Sequence[str]) -> None:
-    for task in tasks:
-        await redis.xadd(QUEUE, {"task": task})
+    await add(redis, [(QUEUE, {"task": task}) for task in tasks])
 
 
 async def work(redis: Redis, handle: Handler) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    queue = Worker(redis, QUEUE, GROUP, WORKER, LEASE)
     while not stop.is_set():
-        # What a worker left that is gone; this one goes by another name.
-        _, found, _ = await redis.xautoclaim(
-            QUEUE, GROUP, WORKER, LEASE, count=1
-        )
-        if not found:
-            new: Any = await redis.xreadgroup(
-                GROUP, WORKER, {QUEUE: ">"}, count=1, block=500
-            )
-            found = new[0][1] if new else []
+        held = await queue.take(block=500)
         beat()  # twice a second, with or without a task
-        for number, fields in found:
+        for number, fields in held:
             renewal = asyncio.create_task(renew(redis, number))
             try:
                 await handle(fields.get("task", str(fields)))
             finally:
                 renewal.cancel()
-            await redis.xack(QUEUE, GROUP, number)
-            await redis.xdel(QUEUE, number)
+            await queue.settle(number)
 
 
 async def renew(redis: Redis, number: str) -> None:
     while True:  # if this fails, nothing beats, and the watchers act
+        end_if_cancelled()
         await redis.xclaim(QUEUE, GROUP, WORKER, 0, [number], justid=True)
         beat()
         await asyncio.sleep(0.5)
