@@ -217,8 +217,8 @@ class Arena:
 
 
 def _runs(server: Rabbitmq, host: str) -> bool:
-    states = server.ask(f"vhosts/{host}").get("cluster_state", {})
-    return set(states.values()) == {"running"}
+    states = server.ask(f"vhosts/{host}").get("cluster_state")  # a list, as long as there is none
+    return isinstance(states, dict) and set(states.values()) == {"running"}
 
 
 def _two_listeners(server: Kafka, target: int, proxy: int) -> None:

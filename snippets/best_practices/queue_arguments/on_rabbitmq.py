@@ -7,7 +7,8 @@
 import asyncio
 from typing import Any
 
-from aio_pika import DeliveryMode, Message, connect
+import aio_pika
+from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed
 
@@ -76,7 +77,7 @@ async def delete(connection: AbstractConnection, name: str) -> bool:
 
 
 async def main() -> None:
-    async with await connect(URL, timeout=10) as connection:
+    async with await aio_pika.connect(URL, timeout=10) as connection:
         await declare(connection, OLD, QUORUM)
         try:
             await declare(connection, OLD, LIMITED)
