@@ -62,7 +62,9 @@ class Session:
         A copy keeps the properties of another message, and says where that
         was. `more` are its own, such as `MessageExpiryInterval=60`.
         """
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = None  # most need none, and to make some costs time
+        if copied or more:
+            properties = Properties(PacketTypes.PUBLISH)
         if copied:
             properties = copied.properties or properties
             properties.UserProperty = [("x-origin", copied.topic)]  # one more
