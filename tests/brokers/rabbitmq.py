@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import time
 import urllib.request
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +19,8 @@ from tests.brokers.server import Server, answers, newer, wait_until
 from tests.brokers.versions import printed_by
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+#: How long its management may fail because the machine is busy.
+BUSY_SECONDS = 60
 #: Its management listens before it can answer.
 HTTP_REQUEST = (
     b"GET /api/overview HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -95,7 +98,10 @@ class Rabbitmq(Server):
         return f"amqp://guest:guest@127.0.0.1:{self.port_number}/"
 
     def ask(self, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
-        """Call the management API; return what it answers, decoded from JSON."""
+        """Call the management API; return what it answers, decoded from JSON.
+
+        A busy one ends a connection, or says that it failed: then it is asked again.
+        """
         request = urllib.request.Request(
             f"http://{self.host}:{self.management}/api/{path}",
             data=None if body is None else json.dumps(body).encode(),
@@ -103,9 +109,26 @@ class Rabbitmq(Server):
             headers={"Content-Type": "application/json"},
         )
         request.add_header("Authorization", "Basic " + base64.b64encode(b"guest:guest").decode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            said = answer.read()
-        return json.loads(said) if said else None
+        deadline = time.monotonic() + BUSY_SECONDS
+        again = False
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    said = answer.read()
+            except HTTPError as error:
+                if method == "DELETE" and again and error.code == HTTPStatus.NOT_FOUND:
+                    return None  # the time before has done it
+                if error.code < HTTPStatus.INTERNAL_SERVER_ERROR or time.monotonic() > deadline:
+                    raise
+            except OSError as error:
+                cause = getattr(error, "reason", error)
+                busy = isinstance(cause, (ConnectionResetError, TimeoutError))
+                if not busy or time.monotonic() > deadline:
+                    raise
+            else:
+                return json.loads(said) if said else None
+            again = True
+            time.sleep(0.1)
 
     def control(self, *arguments: str) -> None:
         """Run `rabbitmqctl`, as an operator does."""

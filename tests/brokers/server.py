@@ -109,7 +109,7 @@ def free_port() -> int:
 def answers(host: str, port: int, question: bytes = b"", answer: bytes = b"") -> bool:
     """Tell whether a port accepts, and answers `question` with `answer`."""
     try:
-        with socket.create_connection((host, port), timeout=1) as connection:
+        with socket.create_connection((host, port), timeout=5) as connection:
             connection.sendall(question)
             return not answer or connection.recv(4096).startswith(answer)
     except OSError:
