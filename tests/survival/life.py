@@ -323,6 +323,7 @@ class Life:
                 return Verdict(SILENT, f"it has not ended {SECONDS} s after SIGTERM")
             time.sleep(POLL)
         self.seconds = time.monotonic() - asked
+        actor.kill()  # what it said last may not have been read yet
         finished = any(
             "done" in event and "must-hold" in json.dumps(event)
             for event in actor.process.events
