@@ -70,6 +70,24 @@ def test_a_malformed_view_is_set_aside_and_the_others_count(
 
 
 @pytest.mark.broker("kafka")
+def test_what_is_no_count_stops_no_counter(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def proof() -> None:
+        views = use_case("stream_processing", server)
+        await views.declare()
+        async with AIOKafkaProducer(bootstrap_servers=server.address) as producer:
+            for key, value in ((b"odd", b"{"), (b"\xff", b"1"), (b"cat from 0", None)):
+                await producer.send_and_wait(views.COUNTS, value, key)
+        await publish(server, views.VIEWS, [VIEW])
+        await views.count(limit=1)
+        await views.count(limit=0)
+
+    asyncio.run(proof())
+    assert capsys.readouterr().out.endswith("read back: {'cat from 0': 1, 'clock': 5}\n")
+
+
+@pytest.mark.broker("kafka")
 def test_a_malformed_line_is_kept_and_the_others_count(server: Server) -> None:
     async def proof() -> tuple[dict[str, tuple[int, int]], list[bytes]]:
         logs = use_case("log_pipelines", server)

@@ -56,7 +56,7 @@ async def read_state() -> State:
     place = TopicPartition(COUNTS, 0)
     async with reader(place) as consumer:
         async for record in consumer.rest(place):
-            if COUNT.fullmatch(record.key or b""):
+            if record.value and COUNT.fullmatch(record.key or b""):
                 state[record.key.decode()] = int(record.value)
     return state
 
