@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
-from rabbitmq_client import connect
+from rabbitmq_client import connect, raw
 from rabbitmq_client import publish as publish_one
 
 VIEWS = "views"
@@ -63,8 +63,7 @@ async def _stream(channel: AbstractChannel) -> AbstractQueue:
 async def publish(channel: AbstractChannel, events: Sequence[str]) -> None:
     await _stream(channel)
     for event in events:
-        body = event.encode(errors="surrogateescape")
-        await publish_one(channel, VIEWS, body)
+        await publish_one(channel, VIEWS, raw(event))
 
 
 async def _read(
@@ -82,8 +81,10 @@ async def _read(
                 found = message.headers.get("mark", "")
                 if found and found == mark:
                     return
+                # Headers that can't be read are missing, and this one too.
+                offset: Any = message.headers.get("x-stream-offset", position)
+                position = offset + 1
                 if not found:
-                    offset: Any = message.headers["x-stream-offset"]
                     yield offset, message.body
 
 

@@ -79,8 +79,10 @@ async def serve(service: str, step: Step, crash: set[str]) -> None:
         queue = await inbox(channel, service, *SAGA[service])
         async with consume(channel, queue.name) as messages:
             async for message in messages:
-                booking = message.body.decode()
-                event = message.routing_key or ""
+                booking, event = message.body.decode(), message.routing_key
+                if event not in SAGA[service]:
+                    await message.reject()  # a dead letter: no event of ours
+                    continue
                 action, then, otherwise = SAGA[service][event]
                 ok = decide(service, booking, action, step)
                 if f"{action} {booking}" in crash:
