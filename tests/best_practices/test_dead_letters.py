@@ -1,8 +1,9 @@
-"""What RabbitMQ does with dead letters whose channel is full or missing: the page's table."""
+"""What becomes of dead letters on RabbitMQ: the page's table, and how often they are sent back."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import aio_pika
@@ -13,6 +14,8 @@ from tests.brokers import Server
 from tests.brokers.clients import comes
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
+from tests.patterns.home import load
+from tests.snippets.running import SNIPPETS
 
 LETTERS = 6
 #: By the first queue's strategy and the channel's type: letters in the channel, and still waiting.
@@ -80,3 +83,31 @@ def test_rabbitmq_dead_letters_for_a_channel_that_is_full_or_missing(server: Ser
     # The dead letters that wait still count as messages of the first queue.
     asyncio.run(reject())
     wait_until(lambda: seen() == TABLE, "the table")
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_letter_is_sent_back_twice_with_its_id_and_then_stays(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snippet: Any = load(SNIPPETS / "best_practices" / "redrive" / "on_rabbitmq.py")
+    client: Any = sys.modules["rabbitmq_client"]
+    monkeypatch.setattr(client, "URL", server.address)
+
+    async def proof() -> None:
+        async with snippet.connect() as channel:
+            await snippet.declare_queue(channel, snippet.QUEUE, {})
+            await snippet.declare_queue(channel, snippet.DEAD, {"x-delivery-limit": -1})
+            headers = {"reason": "codec", "redriven": "often"}  # as another program may write it
+            await snippet.publish(
+                channel, snippet.DEAD, b"cat.mp4", message_id="m-17", headers=headers
+            )
+            for times in (1, 2):
+                assert await snippet.redrive(channel, lambda _: True, 50, 10) == 1
+                [message] = await client.look(channel, snippet.QUEUE, 1)
+                assert (message.message_id, message.headers["redriven"]) == ("m-17", times)
+                await snippet.forward(channel, snippet.DEAD, message, {})  # it has failed again
+                await message.ack()
+            assert await snippet.redrive(channel, lambda _: True, 50, 10) == 0
+            assert await snippet.triage(channel) == {"codec": 1}
+
+    asyncio.run(proof())
