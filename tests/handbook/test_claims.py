@@ -61,9 +61,9 @@ def test_a_line_has_beside_it_what_is_seen_without_it(project: Project) -> None:
     shown = BeautifulSoup(claims.table(project, TOPIC), "html.parser")
     said = [" ".join(each.get_text(" ").split()) for each in shown.select("details li")]
     assert said == [
-        "Redis Streams lines 1 to 2 ack( number) Changed to pass : The task is done twice .",
-        "Redis Streams line 3 keep() Taken out: The task is gone.",
-        "Redis Streams line 3 keep() Changed to drop() : The test fails.",
+        "Redis Streams: lines 1 to 2 ack( number) Changed to pass : The task is done twice .",
+        "Redis Streams: line 3 keep() Taken out: The task is gone.",
+        "Redis Streams: line 3 keep() Changed to drop() : The test fails.",
     ]
 
 
