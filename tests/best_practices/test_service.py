@@ -240,6 +240,40 @@ def test_a_web_application_goes_on_after_its_broker_was_killed(
     asyncio.run(in_the_application(web, scene))
 
 
+@pytest.mark.broker("rabbitmq")
+def test_a_web_application_consumes_again_after_its_queue_was_deleted(
+    server: Server, tmp_path: Path
+) -> None:
+    """The broker answers all the time, and the consumer alone is gone."""
+    assert isinstance(server, Rabbitmq)
+    web = loaded("service_web", server, tmp_path)
+
+    async def scene(client: Any) -> None:
+        await upload_is_done(web, client, "cat.mp4")
+        await asyncio.to_thread(server.ask, f"queues/%2F/{web.QUEUE}", "DELETE")
+        await upload_is_done(web, client, "owl.mp4")
+
+    asyncio.run(in_the_application(web, scene))
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_web_application_keeps_what_its_handler_refuses(server: Server, tmp_path: Path) -> None:
+    web = loaded("service_web", server, tmp_path)
+
+    class Broken:
+        def put_nowait(self, _: str) -> None:
+            raise ValueError("unknown codec")
+
+    async def scene(client: Any) -> None:
+        vars(web)["transcoded"] = Broken()
+        assert (await client.post("/videos/cat.mp4")).status_code == 202
+        async with asyncio.timeout(60), web.connect() as channel:
+            [letter] = await sys.modules["rabbitmq_client"].look(channel, web.DEAD, 1)
+            assert letter.body == b"cat.mp4"
+
+    asyncio.run(in_the_application(web, scene))
+
+
 @pytest.mark.broker("redis")
 def test_a_worker_that_hears_nothing_is_unhealthy(server: Server, tmp_path: Path) -> None:
     snippet = SNIPPETS / "best_practices" / "service_process" / "on_redis.py"

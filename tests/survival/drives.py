@@ -69,8 +69,8 @@ async def drive_prepare():
 _WEB = """
 
 async def drive_prepare():
-    async with await aio_pika.connect(URL, timeout=10) as connection:
-        await declare(await connection.channel())
+    async with connect() as channel:
+        await declare(channel)
 """
 
 #: By the snippet's name and the function's.
@@ -131,8 +131,7 @@ async def drive_live(handle):
 
 
 async def drive_feed(messages):
-    async with await aio_pika.connect(URL, timeout=10) as connection:
-        channel = await connection.channel()
+    async with connect() as channel:
         await declare(channel)
         for each in messages:
             message = aio_pika.Message(each.encode(), delivery_mode=2)

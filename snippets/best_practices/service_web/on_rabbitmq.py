@@ -20,9 +20,9 @@ from aio_pika.abc import (
 )
 from fastapi import FastAPI, HTTPException
 
-from rabbitmq_client import URL, clock
+from rabbitmq_client import clock, connect, dead_letters_to, declare_queue
 
-QUEUE = "transcode"
+QUEUE, DEAD = "transcode", "transcode.dead"
 ASK_SECONDS, SILENT_SECONDS = 2, 10
 
 log = logging.getLogger("transcoder")
@@ -53,11 +53,10 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 async def keep_connected() -> None:
     while True:  # for as long as the process lives
         try:
-            async with clock("connection", 10):
-                connection = await aio_pika.connect(URL)
-            async with connection:
+            # It ends when the consumer does: nobody would be told otherwise.
+            async with connect() as channel:
+                Link.channel = channel
                 async with clock("answer", 10):
-                    Link.channel = channel = await connection.channel()
                     await channel.set_qos(prefetch_count=4)
                     await (await declare(channel)).consume(work)
                 while True:  # a question that only the broker can answer
@@ -72,9 +71,8 @@ async def keep_connected() -> None:
 
 
 async def declare(channel: AbstractChannel) -> AbstractQueue:
-    return await channel.declare_queue(
-        QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
-    )
+    await declare_queue(channel, DEAD, {"x-delivery-limit": -1})
+    return await declare_queue(channel, QUEUE, dead_letters_to(DEAD))
 
 
 async def work(message: AbstractIncomingMessage) -> None:
