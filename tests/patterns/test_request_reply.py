@@ -293,7 +293,8 @@ def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:
     replier = stage.spawn("answer", replier="A", mode="hold")
     busy = ask_all(stage, ["cat.mp4"], 30)
     assert stage.happens(lambda: bool(replier.taken), replier, busy)
-    assert stage.call("ask_all", questions=["dog.mp4"], seconds=1) == [TIMED_OUT]
+    # Time enough that a busy machine sends it: what was not sent can't be worked on.
+    assert stage.call("ask_all", questions=["dog.mp4"], seconds=3) == [TIMED_OUT]
     # A server counts from when the question reached it; Mosquitto may be a whole second behind.
     assert stage.stays(lambda: not replier.done, 2.5, no_longer=True)
     replier.release()
@@ -302,7 +303,8 @@ def test_a_question_is_not_worked_on_in_vain(stage: Stage) -> None:
     last = stage.call("ask_all", questions=["owl.mp4"], seconds=30)
     assert last == ["owl.mp4: done"]
     assert stage.happens(lambda: "owl.mp4" in replier.taken, replier)
-    assert replier.taken == ["cat.mp4", "owl.mp4"]
+    # On Kafka the dog may come from another partition, behind the owl.
+    assert stage.stays(lambda: replier.taken == ["cat.mp4", "owl.mp4"], 0.5)
 
 
 @claim(

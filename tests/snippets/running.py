@@ -75,7 +75,7 @@ def run(command: list[str], folder: Path, extra: Mapping[str, str]) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,  # so long, a busy machine needs for what takes seconds
         check=False,
     )
     if done.returncode:
