@@ -92,9 +92,9 @@ def shown(repository: Path) -> dict[str, list[str]]:
 
 
 def test_a_part_of_the_claims_changes_nothing_else(repository: Path) -> None:
-    """The promise of a pattern was its first claim, and a claim that ran alone went to the front.
+    """The promise of a pattern was its first claim, and a claim that ran alone went to the end.
 
-    So PostgreSQL had a pattern *with help*, and after a run of another claim had it *native*.
+    So PostgreSQL had a pattern *with help*, and after a run of that claim alone had it *native*.
     """
     helped = {"redis": proof(), "postgresql": proof(**HELPED)}
     run(
@@ -105,9 +105,13 @@ def test_a_part_of_the_claims_changes_nothing_else(repository: Path) -> None:
         *both("test_kept", "nats"),
     )
     before = recorded(repository)
-    assert [entry["promise"] for entry in before] == [True, False]
-    run(repository, *both("test_kept", "nats"))
-    assert recorded(repository) == before
+    assert [(entry["id"], entry["promise"]) for entry in before] == [
+        ("test_done", True),
+        ("test_kept", False),
+    ]
+    for alone in (both("test_done", "postgresql", helped), both("test_kept", "nats")):
+        run(repository, *alone)
+        assert recorded(repository) == before
 
 
 def test_claims_are_in_the_order_of_the_tests_whatever_ran_first(repository: Path) -> None:
