@@ -24,7 +24,7 @@ from tests.patterns.home import load
 from tests.snippets.running import SNIPPETS
 
 RULES = load(SNIPPETS / "best_practices" / "names" / "check_names.py")
-SECONDS = 20
+SECONDS = 60
 NUMBERS = count()
 NAMES = [
     *("video.upload.finished", "Video.Upload", "video/upload", "video:upload", "video-upload"),

@@ -47,12 +47,12 @@ async def asks_with(address: str, subject: str, question: bytes, headers: dict[s
         orders = await connection.subscribe("orders.delete")
         while True:
             try:
-                await connection.request(subject, question, 1, headers=headers)
+                await connection.request(subject, question, 60, headers=headers)
                 break
             except nats.errors.NoRespondersError:
                 await asyncio.sleep(0.1)
         await connection.publish(subject, question, reply="orders.delete", headers=headers)
-        await connection.request(subject, question, 10, headers=headers)  # it came after it
+        await connection.request(subject, question, 60, headers=headers)  # it came after it
         with pytest.raises(TimeoutError):
             await orders.next_msg(timeout=0.5)
 

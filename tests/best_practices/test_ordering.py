@@ -26,7 +26,7 @@ async def rabbitmq(server: Server, in_flight: int, kind: str = "quorum") -> list
         queue = await channel.declare_queue("steps", durable=True, arguments=arguments)
         for step in STEPS:
             await channel.default_exchange.publish(aio_pika.Message(step.encode()), "steps")
-        async with asyncio.timeout(20), queue.iterator() as messages:
+        async with asyncio.timeout(60), queue.iterator() as messages:
             held = []
             async for message in messages:
                 held.append(message)
@@ -66,7 +66,7 @@ async def jetstream(server: Server, in_flight: int) -> list[str]:
                     await message.nak()
                 else:
                     done.append(message.data.decode())
-                    await message.ack_sync(timeout=20)
+                    await message.ack_sync(timeout=60)
     return done
 
 

@@ -41,7 +41,7 @@ each = pytest.mark.parametrize(
 
 
 def stage_of(key: str, server: Server | None, folder: Path) -> Stage:
-    return Stage.of("best_practices/shutdown", key, server, folder, seconds=20)
+    return Stage.of("best_practices/shutdown", key, server, folder)
 
 
 def notice_crashes_soon(stage: Stage) -> None:

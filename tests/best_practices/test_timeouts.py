@@ -58,7 +58,7 @@ def test_rabbitmq_publish_to_a_frozen_server_ends_only_by_its_timeout(server: Se
             assert waiting
         finally:
             server.thaw()
-        await asyncio.wait_for(unlimited, 20)
+        await asyncio.wait_for(unlimited, 60)
         await connection.close()
 
     asyncio.run(publish())

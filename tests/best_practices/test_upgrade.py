@@ -28,7 +28,7 @@ def what_it_says(server: Server, use: Use) -> str:
     async def ask() -> str:
         async with await aio_pika.connect(server.address) as connection:
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await use(await connection.channel())
             except Exception as error:
                 return repr(error)

@@ -12,7 +12,8 @@ from nats.js.api import StreamConfig
 
 from tests.brokers.server import Server
 
-SECONDS = 20
+#: Longer than what takes seconds may take on a busy machine.
+SECONDS = 60
 
 
 async def comes(condition: Callable[[], Awaitable[bool]], seconds: float = SECONDS) -> None:

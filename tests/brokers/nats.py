@@ -45,7 +45,7 @@ class Nats(Server):
     def ready(self) -> bool:
         return '"ok"' in self._monitored("healthz")
 
-    def _monitored(self, page: str, seconds: float = 1) -> str:
+    def _monitored(self, page: str, seconds: float = 5) -> str:
         try:
             with urllib.request.urlopen(
                 f"http://{self.host}:{self.monitor}/{page}", timeout=seconds

@@ -54,7 +54,7 @@ class Postgresql(Server):
 
     def ready(self) -> bool:
         try:
-            psycopg.connect(self.address, connect_timeout=2).close()
+            psycopg.connect(self.address, connect_timeout=10).close()
         except psycopg.OperationalError:
             return False
         return True

@@ -35,7 +35,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         opening = asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self._listener = asyncio.run_coroutine_threadsafe(opening, self._loop).result(10)
+        self._listener = asyncio.run_coroutine_threadsafe(opening, self._loop).result(60)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pair = _Pair([writer])
@@ -77,7 +77,7 @@ class Proxy:
             for pair in list(self._pairs):
                 pair.close()
 
-        asyncio.run_coroutine_threadsafe(now(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(now(), self._loop).result(60)
 
     def silence(self) -> None:
         """Let nothing through from now on, on the connections that are open: they stay open."""
@@ -86,7 +86,7 @@ class Proxy:
             for pair in self._pairs:
                 pair.silent = True
 
-        asyncio.run_coroutine_threadsafe(now(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(now(), self._loop).result(60)
 
     def close(self) -> None:
         """End all connections, and listen no more."""
@@ -99,7 +99,7 @@ class Proxy:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()

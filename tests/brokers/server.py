@@ -31,7 +31,7 @@ from handbook.brokers import Broker, named
 from tests.brokers import debian
 
 START_SECONDS = 90
-STOP_SECONDS = 30
+STOP_SECONDS = 90
 RUN = "HANDBOOK_RUN"
 Kind = TypeVar("Kind", bound="Server")
 
@@ -342,7 +342,7 @@ class Server(ABC):
         members = self._process.members()
         self._signal(signal.SIGSTOP, members)
         # A thread on another processor runs on until the signal has reached it.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not all(map(_stands_still, members)):
             assert time.monotonic() < deadline, f"{self.key} does not stop"
             time.sleep(0.01)
@@ -407,7 +407,7 @@ class Server(ABC):
         return "\n".join(text.splitlines()[-lines:]) or "(it wrote nothing)"
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Poll until `condition` holds; after `seconds` raise `TimeoutError` that says `what`."""
     deadline = time.monotonic() + seconds
     while not condition():

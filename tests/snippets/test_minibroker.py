@@ -27,7 +27,7 @@ def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), timeout=10))
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), timeout=60))
 
     return run
 

@@ -268,7 +268,7 @@ async def take(broker: Any, group: str, number: int) -> list[int]:
     records = broker.read("uploads", group)
     offsets = []
     for _ in range(number):
-        record = await asyncio.wait_for(anext(records), timeout=5)
+        record = await asyncio.wait_for(anext(records), timeout=60)
         broker.commit("uploads", group, record)
         offsets.append(record.id)
     return offsets
@@ -311,7 +311,7 @@ def test_step_4_wakes_a_reader_that_waits_at_the_end(load: Load, tmp_path: Path)
 
 def outcome(semantics: ModuleType, plan: str) -> tuple[int, int]:
     consumer = semantics.Consumer()
-    asyncio.run(asyncio.wait_for(semantics.follow(plan, consumer), timeout=5))
+    asyncio.run(asyncio.wait_for(semantics.follow(plan, consumer), timeout=60))
     return consumer.sent, consumer.saved()
 
 

@@ -166,7 +166,6 @@ def test_each_connection_lives_through_a_server_that_stands_still_for_10_s(
         asyncio.run(main())
 
 
-@pytest.mark.timeout(180)
 def test_only_our_clock_ends_the_wait_for_a_server_that_hangs_or_a_proxy_that_swallows(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,7 +303,7 @@ def test_behind_a_pooler_all_tasks_are_done(
             await module.declare(db)
             await module.submit(db, tasks)
         workers = [asyncio.create_task(module.work(name, note)) for name in "AB"]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(done) < len(tasks) and time.monotonic() < deadline:
             if all(worker.done() for worker in workers):
                 break

@@ -23,7 +23,7 @@ from tests.snippets.running import SNIPPETS
 
 pytestmark = pytest.mark.broker(Mosquitto.key)
 
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds
 WEEK = 7 * 24 * 3600
 USER, PASSWORD = "up@loader", "p@ss/w:rd#100%"
 

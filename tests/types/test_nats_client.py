@@ -19,7 +19,7 @@ from tests.snippets.running import SNIPPETS
 pytestmark = pytest.mark.broker(Nats.key)
 
 QUEUE = "transcode"
-PATIENCE = 40  # seconds
+PATIENCE = 90  # seconds
 ACCOUNTS = """
 authorization { users = [
     { user: "up@loader", password: "p@ss/w:rd" }

@@ -27,7 +27,7 @@ from tests.brokers.server import wait_until
 from tests.patterns.home import load
 from tests.snippets.running import SNIPPETS
 
-PATIENCE = 15  # seconds
+PATIENCE = 60  # seconds
 WATCHED = 3  # seconds in which nothing happens
 BLOCK = 1_000  # ms that a worker on Redis waits
 

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from handbook.brokers import addressed_in
 from tests.brokers import Server, make
+from tests.brokers.clients import comes
 from tests.brokers.proxy import Proxy
 from tests.brokers.redis import Redis
 from tests.brokers.server import free_port, wait_until
@@ -27,7 +28,7 @@ from tests.snippets.running import SNIPPETS, run_with_python, whole_code
 pytestmark = pytest.mark.broker(Redis.key)
 
 ALL = sorted(SNIPPETS.glob("*/*/on_redis.py"))
-PATIENCE = 30  # seconds
+PATIENCE = 90  # seconds
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     load(SNIPPETS / "patterns" / "work_queue" / "on_redis.py")
     module = sys.modules["redis_client"]
     monkeypatch.setattr(module, "URL", server.address)
-    monkeypatch.setattr(module, "SECONDS", 2.0)
+    monkeypatch.setattr(module, "SECONDS", 4.0)
     monkeypatch.setattr(module, "BLOCK", 200)
     return module
 
@@ -59,6 +60,15 @@ async def idle(client: Any, worker: str = "A") -> None:
             await queue.take()
 
 
+async def waits(server: Redis) -> None:
+    """Return when a worker waits on the server: what comes before ends with another cause."""
+
+    async def is_there() -> bool:
+        return "blocked_clients:1" in await asyncio.to_thread(server._ask, "INFO clients")
+
+    await comes(is_there, PATIENCE)
+
+
 @pytest.mark.parametrize(
     ("fault", "cause"),
     [
@@ -75,8 +85,7 @@ def test_a_worker_that_waits_ends_with_the_cause(
 ) -> None:
     async def run() -> None:
         worker = asyncio.create_task(idle(client))
-        await asyncio.sleep(1)
-        assert not worker.done()
+        await waits(own)
         await asyncio.to_thread(fault, proxy, own)
         with pytest.raises(RedisError, match=cause):
             await asyncio.wait_for(worker, PATIENCE)
@@ -92,7 +101,7 @@ def test_a_worker_lives_through_a_freeze_that_is_shorter(
 
     async def run() -> None:
         worker = asyncio.create_task(idle(client))
-        await asyncio.sleep(0.5)
+        await waits(own)
         own.freeze()
         await asyncio.sleep(6)  # more than redis-py's own limit, 5 s
         own.thaw()
@@ -114,8 +123,8 @@ def test_a_publisher_is_served_again(client: ModuleType, server: Server) -> None
                 fault()
                 await asyncio.sleep(0.2)
                 with suppress(RedisError):  # one call may raise, and says so
-                    await asyncio.wait_for(client.add(its, [("views", {"event": "dog"})]), 10)
-                await asyncio.wait_for(client.add(its, [("views", {"event": "owl"})]), 10)
+                    await asyncio.wait_for(client.add(its, [("views", {"event": "dog"})]), PATIENCE)
+                await asyncio.wait_for(client.add(its, [("views", {"event": "owl"})]), PATIENCE)
 
     with behind_a_proxy(client, server) as proxy:
         asyncio.run(run())

@@ -41,11 +41,11 @@ def test_what_fails_too_often_is_kept(
             await channel.default_exchange.publish(aio_pika.Message(BODY), queue)
             waiting = await channel.get_queue(queue)
             letters = await channel.get_queue(dead)
-            async with waiting.iterator(timeout=30) as messages:
+            async with waiting.iterator(timeout=60) as messages:
                 for _ in range(DELIVERIES):
                     # A nack counts on 4.0 only, a reject everywhere.
                     await (await anext(messages)).reject(requeue=True)
-                async with letters.iterator(timeout=30) as kept:
+                async with letters.iterator(timeout=60) as kept:
                     letter = await anext(kept)
                     await letter.ack()
             assert letter.body == BODY

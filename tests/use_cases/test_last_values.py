@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from tests.brokers import Server
 
 CAMERAS = 3000
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds
 
 
 @contextmanager

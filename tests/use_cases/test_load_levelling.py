@@ -48,6 +48,6 @@ def test_a_worker_whose_queue_is_gone_raises(snippet: Any) -> None:
             await comes(at_work)
             await channel.queue_delete(snippet.QUEUE)
             with pytest.raises(ConnectionError, match="has cancelled a consumer"):
-                await asyncio.wait_for(working, 20)
+                await asyncio.wait_for(working, 60)
 
     asyncio.run(proof())

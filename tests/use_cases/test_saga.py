@@ -44,7 +44,7 @@ def test_a_compensation_is_tried_again_and_then_kept(
                 message = await found.get(fail=False)
                 return message is not None and message.body == b"owl 1"
 
-            await comes(has_come)
+            await comes(has_come, 120)  # 21 connections, one after another
             billing.cancel()
             await asyncio.gather(billing, return_exceptions=True)
 
@@ -64,7 +64,7 @@ def test_the_services_go_on_after_a_restart(
         async with saga.connect() as channel:
             ends = await saga.inbox(channel, "ends", "announced", "cancelled")
             await saga.tell(channel, "booked", booking)
-            async with ends.iterator(timeout=30) as ended:
+            async with ends.iterator(timeout=90) as ended:
                 async for message in ended:
                     await message.ack()
                     if message.body.decode() == booking:
