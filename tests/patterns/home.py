@@ -88,6 +88,8 @@ class Home:
         self.module = module
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.released: set[str] = set()
+        self.release = asyncio.Event()
         self.pauses: dict[str, threading.Event] = {}
 
     def obey(self, command: dict[str, Any]) -> None:
@@ -96,7 +98,12 @@ class Home:
             self.gates[actor] = asyncio.Event()
             self.tasks[actor] = asyncio.create_task(self.act(actor, command))
         elif command["do"] == "release":
-            self.gates[actor].set()
+            if command.get("label"):
+                self.released.add(command["label"])
+                self.release.set()
+                self.release = asyncio.Event()
+            else:
+                self.gates[actor].set()
         elif command["do"] == "kill":
             self.tasks[actor].cancel()
 
@@ -129,7 +136,8 @@ class Home:
                 case "fail":
                     raise RuntimeError("this handler was told to fail")
                 case "hold":
-                    await self.gates[actor].wait()
+                    while not any(label in item for label in self.released):
+                        await self.release.wait()
 
         async def handle(item: str, *more: Any) -> str:
             say(actor=actor, taken=item, more=more)

@@ -197,9 +197,12 @@ class Actor:
     def ended(self) -> bool:
         return bool(self._last) or not self.process.alive
 
-    def release(self) -> None:
-        """Let a handler that holds its message finish it, and do all that follow."""
-        self.process.tell(do="release", actor=self.name)
+    def release(self, label: str = "") -> None:
+        """Let a handler that holds its message finish it, and do all that follow.
+
+        A handler that does as it is told finishes the messages that carry the label, now and later.
+        """
+        self.process.tell(do="release", actor=self.name, label=label)
 
     def go_on(self) -> None:
         """Let a publisher that stopped halfway continue."""

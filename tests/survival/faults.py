@@ -165,7 +165,7 @@ def too_slow(lives: list[Life]) -> Iterator[None]:
         pause(12)
     for life in lives:
         assert life.actor
-        life.actor.release()
+        life.release()
     yield
 
 

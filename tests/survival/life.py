@@ -89,6 +89,7 @@ class Life:
     helpers: dict[str, Actor] = field(default_factory=dict)
     failure: str = ""
     missed: str = ""
+    held: list[str] = field(default_factory=list)
     number: int = 0
     times: int = 0
     seconds: float = 0
@@ -127,7 +128,14 @@ class Life:
         else:
             given = self.arguments(self.subject.function)
             self.actor = self.stage.spawn(self.subject.function, mode="as told", **given)
+        self.release()  # what another one held may come again, and must not hold up what follows
         return self.actor
+
+    def release(self) -> None:
+        """Let the handler finish what it was told to hold, and do so where that comes again."""
+        assert self.actor
+        for label in self.held:
+            self.actor.release(label)
 
     def _help(self, function: str) -> Actor:
         """Keep another function of the snippet alive, for as long as the subject is watched."""
@@ -244,6 +252,8 @@ class Life:
         """Send one message that tells the handler what to do; raise if it did not come."""
         if not self.until_taken(what, batch=1):
             raise TimeoutError(f"no handler was called with {what}. {self.cause}".strip())
+        if what == "must-hold":
+            self.held.append(f"{what}-{self.times}-")
 
     def watch(self, since: float) -> Verdict | None:
         """Return what the subject does after the fault; None if it ended with a cause."""
@@ -318,7 +328,7 @@ class Life:
         # Who handles SIGTERM itself ends its function, and the process of the harness stays.
         while actor.process.alive and not (actor.returned or actor.error) and not over.is_set():
             if time.monotonic() > asked + 3:
-                actor.release()  # it wants to finish first
+                self.release()  # it wants to finish first
             if time.monotonic() > asked + SECONDS:
                 return Verdict(SILENT, f"it has not ended {SECONDS} s after SIGTERM")
             time.sleep(POLL)
@@ -332,7 +342,6 @@ class Life:
         if actor.error:
             return Verdict(ENDS, actor.error)
         following = self.live()
-        following.release()
         if holds and not finished and self.subject.kind != "replier":  # its requestor asks again
             again = Watch(following, "must-hold")
             deadline = time.monotonic() + SECONDS
