@@ -25,6 +25,16 @@ WHY = "; if any was sent, this account may have no right to read it"
 IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
 
 
+@asynccontextmanager
+async def in_time(what: str, seconds: float) -> AsyncIterator[None]:
+    """Wait no longer, and say for what: Python's own time-out has no text."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimeoutError(f"no {what} in {seconds} s") from error
+
+
 class Session:
     """One connection. When it is lost, each call raises: connect again."""
 

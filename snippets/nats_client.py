@@ -39,7 +39,6 @@ FORGET = 3600.0  # seconds until a reader without a name is deleted
 FIRST_ID = "first-id"
 SIGNS = "!#$%&'*+-.^_`|~"  # beside letters and digits, in a header's name
 LOST = (
-    TimeoutError,
     ConnectionClosedError,
     NoRespondersError,
     OutboundBufferLimitError,
@@ -138,7 +137,7 @@ async def connect_core(
             user.reschedule(None)
             async with connection:  # and close it
                 yield connection
-    except LOST as error:
+    except (TimeoutError, *LOST) as error:
         if not (user.expired() or isinstance(error, nats.errors.Error)):
             raise  # a time-out of its user
         silent = "no answer, or no such stream or consumer"

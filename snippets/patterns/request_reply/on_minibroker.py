@@ -12,8 +12,7 @@ from itertools import count
 from minibroker import Broker
 
 BROKER = Broker()  # lives in this process, and dies with it
-QUESTIONS = "lengths"
-numbers = count(1)
+QUESTIONS, numbers = "lengths", count(1)
 Ask = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
@@ -53,6 +52,8 @@ async def asker() -> AsyncIterator[Ask]:
             )
             async with asyncio.timeout(seconds):
                 return await waiting[number].get()
+        except TimeoutError:
+            raise TimeoutError("no answer in time") from None
         finally:
             del waiting[number]
 
@@ -77,14 +78,13 @@ async def answer(replier: str, handle: Handler) -> None:
             delivery.ack()  # after the answer: else a crash would lose it
 
 
-async def _probe(video: str) -> str:
-    await asyncio.sleep(1.5 if video == "owl.mp4" else 0)
-    return f"{video}: {len(video)} min"
-
-
 async def main() -> None:
+    async def probe(video: str) -> str:
+        await asyncio.sleep(1.5 if video == "owl.mp4" else 0)
+        return f"{video}: {len(video)} min"
+
     await declare()
-    replier = asyncio.create_task(answer("replier", _probe))
+    replier = asyncio.create_task(answer("replier", probe))
     async with asker() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")

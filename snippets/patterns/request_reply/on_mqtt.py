@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 from uuid import uuid4
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, in_time
 
 QUESTIONS, SHARED = "lengths", "$share/repliers/lengths"
 REPLIES = f"{QUESTIONS}/replies/"  # a replier publishes nowhere else
@@ -44,7 +44,7 @@ async def asker() -> AsyncIterator[Ask]:
         extra["MessageExpiryInterval"] = ceil(seconds)  # in whole seconds
         ends: list[asyncio.Future[Any]] = [told, listener]
         try:
-            async with asyncio.timeout(seconds):
+            async with in_time("answer", seconds):
                 while not await client.publish(QUESTIONS, question, **extra):
                     logging.info("nobody has %r: ask again", question)
                     await asyncio.sleep(0.1)
