@@ -26,10 +26,11 @@ from tests.snippets.running import SNIPPETS, download
 pytestmark = pytest.mark.broker(Postgresql.key)
 
 ANSWER_SECONDS = "ANSWER_SECONDS = 20"
-QUICKLY = "ANSWER_SECONDS = 2"
+QUICK = 5
+QUICKLY = f"ANSWER_SECONDS = {QUICK}"
 #: psycopg asks the server to cancel the statement, and gives it 5 s twice.
 CANCELLED = 10.0
-SLACK = 8.0
+SLACK = 60.0
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -86,7 +87,7 @@ def test_a_silent_connection_ends_with_an_error(
                 with pytest.raises(psycopg.OperationalError, match="does not answer"):
                     async for _ in listener.notifies():
                         pass
-                assert time.monotonic() - start < 2 * (2 + CANCELLED) + SLACK
+                assert time.monotonic() - start < 2 * (QUICK + CANCELLED) + SLACK
                 with pytest.raises(psycopg.OperationalError, match="closed"):
                     await db.execute("SELECT 1")
 

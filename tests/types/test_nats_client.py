@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.brokers import Server
+from tests.brokers.clients import comes
 from tests.brokers.nats import Nats
 from tests.brokers.server import free_port
 from tests.patterns.home import load
@@ -202,6 +203,15 @@ def test_a_server_that_stays_away_ends_its_user_with_the_cause(
         asyncio.run(wait())
 
 
+async def sees_its_end(jetstream: Any) -> None:
+    """Return when the client knows that its connection is lost."""
+
+    async def is_lost() -> bool:
+        return not jetstream._nc.is_connected
+
+    await comes(is_lost)
+
+
 def test_a_kept_connection_serves_again_after_a_restart(client: ModuleType, server: Server) -> None:
     use(client, server)
 
@@ -209,7 +219,7 @@ def test_a_kept_connection_serves_again_after_a_restart(client: ModuleType, serv
         async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
             await jetstream.add_stream(name=QUEUE, subjects=[QUEUE])
             server.kill()
-            await asyncio.sleep(0.1)  # the client sees it
+            await sees_its_end(jetstream)
             with pytest.raises(client.OutboundBufferLimitError, match="nothing was sent"):
                 await jetstream.publish(QUEUE, b"cat.mp4")
             await asyncio.to_thread(server.start)
@@ -316,7 +326,7 @@ def test_a_window_is_served_again_however_often_it_was_refused(
         async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
             await window.declare(jetstream)
             server.kill()
-            await asyncio.sleep(0.1)  # the client sees it
+            await sees_its_end(jetstream)
             for _ in range(5000):  # the client's own window has 4000 places
                 with pytest.raises(client.NotConnectedError, match="publish it again"):
                     await window.submit(jetstream, ["cat.mp4"])
