@@ -37,7 +37,7 @@ TO_BREAK = 6.0
 #: For a condition of the set-up, or a claim that holds: on a busy machine it takes its time.
 SECONDS = 40
 #: Longer than a client's own request time-out, after which it tries again.
-CALL_SECONDS = 60
+CALL_SECONDS = 120
 
 
 #: What Python raises where a changed snippet makes no sense.
