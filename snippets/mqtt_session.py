@@ -72,7 +72,7 @@ class Session:
         A copy keeps the properties of another message, and says where that
         was. `more` are its own, such as `MessageExpiryInterval=60`.
         """
-        properties = None  # most need none, and to make some costs time
+        properties: Any = None  # most need none, and to make some costs time
         if copied or more:
             properties = Properties(PacketTypes.PUBLISH)
         if copied:
