@@ -36,11 +36,6 @@ NOT_SEEN_YET: dict[str, int] = {
     "request_reply test_a_question_is_not_worked_on_in_vain": 7,
     "request_reply test_each_asker_gets_its_own_answers": 7,
     "request_reply test_what_is_malformed_stops_nobody": 7,
-    "transactional_outbox test_a_killed_relay_loses_nothing": 6,
-    "transactional_outbox test_a_killed_relay_repeats_one_batch": 6,
-    "transactional_outbox test_relays_do_not_overtake_each_other": 6,
-    "transactional_outbox test_what_was_committed_is_published": 7,
-    "transactional_outbox test_what_was_rolled_back_is_not_published": 7,
 }
 
 
