@@ -17,6 +17,17 @@ class EvidenceError(Exception):
     """The recorded evidence is missing or does not fit. The message says what to do."""
 
 
+def test_line(root: Path, path: str, name: str) -> int:
+    """Return the line at which a test, or a class of tests, begins."""
+    file = root / path
+    if not file.is_file():
+        raise EvidenceError(f"there is no {path} in this repository")
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node.lineno
+    raise EvidenceError(f"{path} does not have {name}")
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How one broker did: `line` is the text of its snippet that carries the claim.
@@ -45,16 +56,10 @@ class Claim:
 
     def test_line(self, root: Path) -> int:
         """Return the line at which the claim's test begins."""
-        file = root / self.test
-        if not file.is_file():
-            raise EvidenceError(f"{CLAIMS} names {self.test}, and there is no such file")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == self.name:
-                return node.lineno
-        raise EvidenceError(
-            f"{CLAIMS} names the test {self.name}, which {self.test} does not have: "
-            "run `make record`"
-        )
+        try:
+            return test_line(root, self.test, self.name)
+        except EvidenceError as error:
+            raise EvidenceError(f"{CLAIMS}: {error}: run `make record`") from None
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,10 @@ def terms(root: Path) -> list[Term]:
     """Return the entries of docs/terms.md."""
     file = root / "docs" / SOURCE
     text = file.read_text(encoding="utf-8") + "\n" if file.is_file() else ""
-    return [
-        Term(
+    found: list[Term] = []
+    lines: dict[str, int] = {}
+    for entry in _ENTRY.finditer(text):
+        term = Term(
             name=_plain(entry["name"]),
             also=tuple(_plain(each) for each in (entry["also"] or "").split(",") if each.strip()),
             definition=_plain(entry["text"]),
@@ -93,8 +95,15 @@ def terms(root: Path) -> list[Term]:
                 for each in _BROKER_NAME.finditer(entry["brokers"] or "")
             ),
         )
-        for entry in _ENTRY.finditer(text)
-    ]
+        line = text.count("\n", 0, entry.start()) + 1
+        for name in (term.name, *term.also):
+            before = lines.setdefault(name.lower(), line)
+            if before != line:
+                raise page.PageError(
+                    f"docs/{SOURCE}:{line}: {name!r} has an entry already, at line {before}"
+                )
+        found.append(term)
+    return found
 
 
 def _plain(markdown: str) -> str:

@@ -21,14 +21,19 @@ from handbook.diagrams import DiagramError
 from handbook.directives import choose, claims, code, diagram, rosetta, support, survival
 from handbook.directives.choose import ChooseError
 from handbook.directives.project import Project
-from handbook.evidence import EvidenceError
+from handbook.evidence import EvidenceError, test_line
 from handbook.glossary import GlossaryError
 from handbook.snippet import SnippetError
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _DIRECTIVE = re.compile(r"^(?P<indent> *):::(?P<rest>.*)$")
+_ALMOST = re.compile(r"^ *::? ?(?P<name>[a-z]+)\b")
+_FOOTNOTE = re.compile(r"\[\^(?P<name>[^\]\s]+)\](?P<defined>:?)")
 #: A link that leaves docs/: from a page, `../../tests/brokers/` is a folder of the repository.
-_OUTWARD = re.compile(r"(?<=\]\()(?:\.\./)+[^)#\s]*(?=\))")
+#: Behind `#` stands the name of a test, as its line changes.
+_OUTWARD = re.compile(
+    r"(?P<label>[^\[\]]*)\]\((?P<path>(?:\.\./)+[^)#\s]*)(?:#(?P<test>\w+))?(?=\))"
+)
 _EXPANDERS = {
     "code": code.topic,
     "file": code.file,
@@ -67,6 +72,7 @@ class DirectivePreprocessor(Preprocessor):
     def run(self, lines: list[str]) -> list[str]:
         """Return the page's lines with every directive expanded."""
         result: list[str] = []
+        notes: dict[bool, dict[str, int]] = {True: {}, False: {}}
         index = 0
         while index < len(lines):
             line = lines[index]
@@ -92,18 +98,38 @@ class DirectivePreprocessor(Preprocessor):
                     index, directive["indent"], _EXPANDERS[name], argument.strip()
                 )
             else:
+                almost = _ALMOST.match(line)
+                if almost and almost["name"] in _EXPANDERS:
+                    raise page.current.error(
+                        index, f"a directive begins with three colons: write '::: {almost['name']}'"
+                    )
+                for note in _FOOTNOTE.finditer(re.sub(r"`[^`]*`", "", line)):
+                    defines = bool(note["defined"]) and line.lstrip().startswith(note[0])
+                    notes[defines].setdefault(note["name"], index)
                 result.append(_OUTWARD.sub(partial(self._source, index), line))
             index += 1
+        _match_footnotes(defined=notes[True], named=notes[False])
         return result
 
     def _source(self, index: int, link: re.Match[str]) -> str:
         """Return the web address of a file of the repository; other links stay as they are."""
-        path = posixpath.normpath(f"docs/{posixpath.dirname(page.current.path)}/{link[0]}")
+        path = posixpath.normpath(f"docs/{posixpath.dirname(page.current.path)}/{link['path']}")
         if path.startswith("docs/"):
             return link[0]
         if not (self.project.root / path).exists():
             raise page.current.error(index, f"there is no {path} in this repository")
-        return self.project.source(path)
+        file = posixpath.basename(path)
+        line = None
+        if link["test"]:
+            try:
+                line = test_line(self.project.root, path, link["test"])
+            except EvidenceError as error:
+                raise page.current.error(index, f"{error}: name the test that shows it") from None
+        elif file.startswith("test_") and file not in link["label"] and "ests" not in link["label"]:
+            raise page.current.error(
+                index, f"this link names no test: write {file}#test_…, the one that shows it"
+            )
+        return f"{link['label']}]({self.project.source(path, line)}"
 
     def _expand(self, index: int, indent: str, expander: Any, argument: str) -> list[str]:
         try:
@@ -119,6 +145,15 @@ class DirectivePreprocessor(Preprocessor):
         if expanded.startswith("<"):
             expanded = self.md.htmlStash.store(expanded)
         return ["", *((indent + each).rstrip() for each in expanded.split("\n")), ""]
+
+
+def _match_footnotes(*, defined: dict[str, int], named: dict[str, int]) -> None:
+    for name, index in named.items():
+        if name not in defined:
+            raise page.current.error(index, f"the footnote [^{name}]: is missing on this page")
+    for name, index in defined.items():
+        if name not in named:
+            raise page.current.error(index, f"nothing on this page names [^{name}]: take it out")
 
 
 def _end_of_fence(lines: list[str], start: int, fence: str) -> int:

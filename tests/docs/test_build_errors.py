@@ -79,11 +79,13 @@ def test_a_page_without_a_fault_builds(project: Path) -> None:
         project,
         "::: code topic\n\n::: claims topic\n\n::: file topic/on_redis.py ask\n\n"
         "```python\n::: nonsense, but inside a code block\n```\n\n[here](page.md#page), "
-        "[its test](../tests/test_topic.py) and [others](../tests/)\n",
+        "[its test](../tests/test_topic.py#test_ask), [`test_topic.py`](../tests/test_topic.py) "
+        "and [others](../tests/)\n",
     )
     assert code == 0, said
     html = (project / "site" / "page" / "index.html").read_text(encoding="utf-8")
-    assert re.search(r'href="https?://[^"]+/blob/main/tests/test_topic.py">its test', html)
+    assert re.search(r'href="https?://[^"]+/blob/main/tests/test_topic.py#L3">its test', html)
+    assert re.search(r'href="https?://[^"]+/blob/main/tests/test_topic.py"><code>', html)
     assert re.search(r'href="https?://[^"]+/tree/main/tests">others', html)
 
 
@@ -110,6 +112,14 @@ FAULTS = {
     "a code block that is not closed": ("```python\nprint()", "is not closed"),
     "a broken link": ("[there](nowhere.md)", "'nowhere.md'"),
     "a link to a file that is gone": ("[test](../tests/test_gone.py)", "no tests/test_gone.py"),
+    "a link that names no test": ("[so](../tests/test_topic.py)", "names no test: write"),
+    "a link to a test that is gone": (
+        "[so](../tests/test_topic.py#test_gone)",
+        "not have test_gone",
+    ),
+    "a directive with a colon too few": (":: code topic", "write '::: code'"),
+    "a footnote that is not there": ("It is so.[^nowhere]", "[^nowhere]: is missing"),
+    "a footnote that nobody names": ("[^why]: Because.", "nothing on this page names [^why]"),
     "a broken anchor": ("[there](#nowhere)", "'#nowhere'"),
     "an absolute link": ("[there](/page/)", "'/page/'"),
 }

@@ -155,3 +155,10 @@ def test_the_rosetta_stone_has_a_row_for_each_term_that_two_brokers_name(glossar
     assert html.index("<code>rule") < html.index(">policy<")
     with pytest.raises(GlossaryError, match="no name by 'Kafka'; it has names by: NATS, RabbitMQ"):
         rosetta.table(project, "Kafka")
+
+
+def test_a_term_has_one_entry(tmp_path: Path) -> None:
+    """Also under another name of a term, as that leads to one place."""
+    (tmp_path / "docs/terms.md").write_text(TERMS + "\n### Queue\n\nAgain.\n", encoding="utf-8")
+    with pytest.raises(page.PageError, match=r"docs/terms.md:27: 'Queue' has an entry already"):
+        terms(tmp_path)
