@@ -43,6 +43,9 @@ SEARCH_PATH = ":".join(
 NOBODY = "65534"
 _NOBODY_INSIDE = ("--unshare-user", "--uid", NOBODY, "--gid", NOBODY)
 
+#: The variable with the number of the process that began this run of tests.
+RUN = "HANDBOOK_RUN"
+
 #: Seen at the same place inside and outside, so that a server and its test share paths.
 SHARED = Path("/tmp")
 #: Seen likewise, where it is there: files that wait for no disk, and outlive their program.
@@ -78,6 +81,8 @@ def has(program: str) -> bool:
 
 def command(program: str, *arguments: str) -> list[str]:
     """Return the command line that runs a program of the folder as an ordinary user."""
+    # No more of it: what a killed PostgreSQL leaves there has to go with its own /dev/shm.
+    ours = str(MEMORY / f"handbook-{os.environ.get(RUN)}")
     return [
         "bwrap",
         *_NOBODY_INSIDE,
@@ -85,7 +90,7 @@ def command(program: str, *arguments: str) -> list[str]:
         *("--ro-bind", str(folder()), "/"),
         *("--proc", "/proc", "--dev", "/dev"),
         *("--bind", str(SHARED), str(SHARED)),
-        *("--bind-try", str(MEMORY), str(MEMORY)),
+        *("--bind-try", ours, ours),
         *("--setenv", "PATH", SEARCH_PATH),
         program,
         *arguments,

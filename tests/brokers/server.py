@@ -32,7 +32,7 @@ from tests.brokers import debian
 
 START_SECONDS = 90
 STOP_SECONDS = 90
-RUN = "HANDBOOK_RUN"
+RUN = debian.RUN
 Kind = TypeVar("Kind", bound="Server")
 
 
