@@ -139,7 +139,7 @@ async def create_topics(
 
 
 async def answers(client: AIOKafkaConsumer) -> None:
-    """Wait until Kafka answers, which a server does not that starts again."""
+    """Wait until Kafka answers: a server that is starting does not yet."""
     async with in_time("a consumer hears nothing"):
         while True:
             with suppress(KafkaError):
@@ -315,7 +315,7 @@ def text(record: ConsumerRecord) -> str:
 
 
 def number_in(record: ConsumerRecord, header: str, otherwise: float) -> float:
-    """Return the number in a header; another if there is none."""
+    """Return the number in a header, or `otherwise` if it has none."""
     try:
         return float(dict(record.headers)[header])
     except (KeyError, TypeError, ValueError):
@@ -333,7 +333,7 @@ async def consume(
         client_id=name,
         **{
             "enable_auto_commit": False,  # it commits what is not done yet
-            "auto_offset_reset": "earliest",  # for the first one ever
+            "auto_offset_reset": "earliest",  # where nothing is committed
             "session_timeout_ms": SESSION,
             "heartbeat_interval_ms": SESSION // 6,  # tells of rebalances, too
             "max_poll_interval_ms": LONGEST_TASK,

@@ -198,7 +198,7 @@ async def connect(
         try:
             if not session.lost:  # what was acknowledged has to arrive
                 with suppress(OSError):
-                    await session.unsubscribe("nothing")  # it takes no right
+                    await session.unsubscribe("nothing")  # this needs no right
         finally:  # also when we are cancelled a second time
             code = ReasonCode(PacketTypes.DISCONNECT, identifier=WITH_WILL)
             client.disconnect(code if will else None)

@@ -1,7 +1,7 @@
 """NATS in asyncio: nats-py, with a clock on each wait and no quiet end.
 
-The client connects again by itself. What it tells to callbacks only becomes
-an error here: a right that is missing, a server that stays away.
+The client connects again by itself. It tells only callbacks of a right that
+is missing, or of a server that stays away. Here, both raise an error.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ def address() -> dict[str, Any]:
 async def connect_core(
     name: str | None = None, reconnect: bool = True
 ) -> AsyncIterator[Client]:
-    """Open what a service keeps; end its user with the cause of a failure."""
+    """Open what a service keeps; a failure ends its user, and says why."""
     clock = asyncio.get_running_loop().time
     causes: list[Exception] = []
 
@@ -126,7 +126,7 @@ async def connect_core(
             await connection.connect(
                 **address(),
                 name=name,
-                ping_interval=5,  # after two without an answer, anew
+                ping_interval=5,  # two without an answer: it connects anew
                 allow_reconnect=reconnect,
                 max_reconnect_attempts=-1,  # `away` has the clock
                 pending_size=0,  # else it would send, late, what has failed
@@ -195,8 +195,8 @@ async def declare_queue(
         name,
         durable_name=consumer,  # the server keeps its place by this name
         ack_wait=ack_wait,
-        # Of all workers together: more would wait. No max_deliver: at that
-        # limit NATS delivers no more, to nobody.
+        # It counts for all workers together, and more would wait. We set no
+        # max_deliver: at that limit NATS delivers to nobody any more.
         max_ack_pending=waiting,
     )
 
@@ -309,9 +309,10 @@ async def forward(
     new = {
         FIRST_ID: first,
         "origin": message.subject,
-        # A stream that has seen the first id would drop the copy. It does
-        # drop a second copy of this message, if a worker dies in between. The
-        # time: a stream that is made again begins to count again.
+        # A stream that has seen the first id would drop the copy. With this
+        # id it drops only a second copy of this message, which comes if a
+        # worker dies in between. The time is in it, as a stream that is made
+        # again begins to count again.
         "Nats-Msg-Id": f"{first}@{at.stream}/{number}/{at.timestamp}",
     }
     await jetstream.publish(to, message.data, headers=headers | new | more)

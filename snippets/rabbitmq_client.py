@@ -46,7 +46,7 @@ frame._unmarshal_header_frame = _readable
 
 @asynccontextmanager
 async def clock(what: str, seconds: float = SECONDS) -> AsyncIterator[None]:
-    """Wait no longer for an answer, and say for which: aio-pika would not."""
+    """Limit a wait, and say what did not come: aio-pika would not say it."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -104,7 +104,8 @@ def dead_letters_to(queue: str) -> dict[str, Any]:
     return {
         "x-dead-letter-exchange": "",  # without one, they are dropped
         "x-dead-letter-routing-key": queue,
-        # Keep it until the other queue has it; the default: at-most-once.
+        # It stays here until the other queue has it. The default,
+        # at-most-once, may lose it.
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",  # at-least-once asks for it
     }
@@ -199,9 +200,9 @@ def raw(body: str) -> bytes:
 async def look(
     channel: AbstractChannel, queue: str, least: int = 0
 ) -> list[AbstractIncomingMessage]:
-    """Take all that waits, once it is so much; hand back, or acknowledge it.
+    """Take all that waits, as soon as it is `least` messages or more.
 
-    What is neither goes back with the channel.
+    Acknowledge each, or hand it back; the rest goes back with the channel.
     """
     source = await channel.get_queue(queue)
     found: list[AbstractIncomingMessage] = []

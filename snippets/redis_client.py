@@ -61,7 +61,7 @@ async def add(
     keep: int | None = None,
 ) -> None:
     """Add entries to their streams; raise unless they are on the disk."""
-    # No transaction: inside one, WAITAOF would not wait.
+    # This is no transaction: inside one, WAITAOF would not wait.
     requests = redis.pipeline(transaction=False)
     for stream, fields in entries:
         requests.xadd(stream, dict(fields), maxlen=keep)
@@ -86,8 +86,8 @@ class Worker:
     async def take(self, count: int = 1, block: int = BLOCK) -> list[Entry]:
         """Take what a dead worker has left, else what is new, else nothing."""
         end_if_cancelled()
-        # Redis redelivers nothing by itself: a live worker must claim. It
-        # looks at a few entries only, so the next call goes on behind them.
+        # Redis redelivers nothing by itself: a live worker must claim. One
+        # call looks at a few entries, so the next one goes on behind them.
         self.start, held, _ = await self.redis.xautoclaim(
             self.stream, self.group, self.name, self.lease, self.start, count
         )
@@ -218,7 +218,7 @@ async def look_behind(
 
 
 async def now(redis: Redis) -> float:
-    """Return the server's time in seconds: so no clocks need agree."""
+    """Return the time of the server in seconds, so that clocks may differ."""
     seconds, microseconds = await redis.time()
     return float(seconds) + float(microseconds) / 1e6
 

@@ -44,7 +44,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
 
     async def one(record: ConsumerRecord) -> None:
         await handle(text(record))
-        held[place(record)].remove(record.offset)  # if it failed, it is held
+        held[place(record)].remove(record.offset)  # a failed one stays
 
     async def commit_done() -> None:
         async with in_time("positions"):

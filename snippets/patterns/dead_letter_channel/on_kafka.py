@@ -22,7 +22,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 async def declare() -> None:
     await create_topics(TOPIC)
-    # Kept for ever: usual are 7 days, and then they are gone unseen.
+    # They are kept for ever: the default of 7 days deletes them unseen.
     await create_topics(DEAD.topic, configs={"retention.ms": "-1"})
 
 

@@ -21,9 +21,9 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare(channel: AbstractChannel) -> None:
-    # Without a limit: 4.0 would drop what was looked at 22 times.
+    # This queue has no limit: 4.0 would drop what was looked at 22 times.
     await declare_queue(channel, DEAD, {"x-delivery-limit": -1})
-    # Last, as its dead letters need a queue. The limit counts redeliveries.
+    # The dead letters need that queue first. This one limits redeliveries.
     limited = {"x-delivery-limit": LIMIT - 1, **rabbitmq.dead_letters_to(DEAD)}
     await declare_queue(channel, QUEUE, limited)
 
@@ -35,7 +35,7 @@ async def submit(channel: AbstractChannel, messages: Sequence[str]) -> None:
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     settled = 0  # done or dead
-    # One: if the worker dies, all that it holds count as tried.
+    # The worker takes one: if it dies, all that it holds count as tried.
     async with open_consumer(QUEUE, 1, worker) as (_, messages):
         async for message in messages:
             failures = message.headers.get("x-delivery-count", 0)

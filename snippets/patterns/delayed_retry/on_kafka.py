@@ -36,7 +36,7 @@ def delay(attempt: int, random: Random) -> float:
 async def declare() -> None:
     await create_topics(TOPIC)
     await create_topics(WAIT, partitions=len(PAUSES))
-    # Kept for ever: usual are 7 days, and then they are gone unseen.
+    # They are kept for ever: the default of 7 days deletes them unseen.
     await create_topics(DEAD.topic, configs={"retention.ms": "-1"})
 
 

@@ -40,7 +40,7 @@ WAITS = {pause: f"{QUEUE}.wait.{pause}" for pause in PAUSES}
 
 
 async def declare(channel: AbstractChannel) -> None:
-    # No limit for the dead: 4.0 would drop what was looked at 22 times.
+    # This queue has no limit: 4.0 would drop what was looked at 22 times.
     await declare_queue(channel, DEAD, {"x-delivery-limit": -1})
     await declare_queue(channel, QUEUE, rabbitmq.dead_letters_to(DEAD))
     for wait in WAITS.values():  # what expires there is dead there: it moves

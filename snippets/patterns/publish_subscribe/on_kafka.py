@@ -33,12 +33,13 @@ async def subscribe(producer: AIOKafkaProducer, subscriber: str) -> None:
         in_time("a subscription"),
     ):
         # A committed offset is the subscription: here, each partition's end.
-        # Kafka forgets it when the subscriber is away for 7 days; then it
-        # gets all that is still there, rather than leave a silent gap.
+        # Kafka forgets it when the subscriber is away for 7 days. The
+        # subscriber then gets all that is there, and has no silent gap.
         ends = await consumer.client.end_offsets(places)
         for place, end in ends.items():
             if await consumer.client.committed(place) is None:
-                # Refused if its receiver runs, which then reads everything.
+                # Kafka refuses this if its receiver runs, which then reads
+                # everything.
                 with suppress(CommitFailedError):
                     await consumer.client.commit({place: end})
 

@@ -46,7 +46,7 @@ async def publish(channel: AbstractChannel, events: Sequence[str]) -> None:
         message = Message(
             event.encode(), delivery_mode=DeliveryMode.PERSISTENT
         )
-        # Not mandatory: nobody has to be interested.
+        # It is not mandatory, as nobody has to be interested.
         async with clock("confirm"):
             await exchange.publish(message, "", mandatory=False)
 

@@ -24,7 +24,7 @@ Replies = asyncio.Queue[AbstractIncomingMessage]
 
 
 async def declare(channel: AbstractChannel) -> None:
-    # Not replicated: a lost question ends with its timeout.
+    # This queue is not replicated: a lost question ends with its timeout.
     await channel.declare_queue(QUESTIONS, durable=True)
 
 
@@ -67,7 +67,7 @@ async def answer(replier: str, handle: Handler) -> None:
             if number and to.startswith(f"{REPLIES}."):  # into no queue
                 body = raw(await handle(text(message)))
                 reply = Message(body, correlation_id=number)
-                # Not mandatory: the requestor may have gone.
+                # It is not mandatory, as the requestor may have gone.
                 async with clock("confirm"):
                     await exchange.publish(reply, to, mandatory=False)
             else:

@@ -55,7 +55,7 @@ async def work(
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             db, (number, body) = held.popleft()
-            # Not counted: a crash would roll back the counting as well.
+            # Nothing counts deliveries: a crash would roll the count back.
             await handle(body, None)
             await db.execute("DELETE FROM task WHERE id = %s", [number])
             await db.commit()

@@ -18,8 +18,8 @@ Handler = Callable[[str, int | None], Awaitable[None]]
 
 
 async def declare(channel: AbstractChannel) -> None:
-    # Only a quorum queue counts deliveries. RabbitMQ 4 drops a task whose
-    # 21st failed, unless the queue has a dead letter exchange.
+    # Only a quorum queue counts deliveries. RabbitMQ 4 drops a task when
+    # its 21st has failed, unless the queue has a dead letter exchange.
     await channel.declare_queue(
         QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
     )
@@ -27,7 +27,7 @@ async def declare(channel: AbstractChannel) -> None:
 
 async def submit(channel: AbstractChannel, tasks: Sequence[str]) -> None:
     for task in tasks:
-        await publish(channel, QUEUE, task.encode())  # and confirmed
+        await publish(channel, QUEUE, task.encode())  # waits for the confirm
 
 
 async def work(
@@ -36,7 +36,8 @@ async def work(
     done = 0
     async with open_consumer(QUEUE, prefetch, worker) as (_, messages):
         async for message in messages:
-            # The server's count, but at first what the publisher may say.
+            # From the second delivery on the server's count is here; in the
+            # first one, a publisher may have written anything.
             told = message.headers.get("x-delivery-count")
             failed = told if isinstance(told, int) else 0
             task = text(message)
