@@ -13,7 +13,7 @@ from paho.mqtt.client import MQTTMessage
 
 from mqtt_session import Session, connect
 
-TOPIC, DEAD = "transcode", "dead/transcode"  # below DEAD: a topic a letter
+TOPIC, DEAD = "transcode", "dead/transcode"  # each letter's topic is below
 LIMIT, WEEK = 3, 7 * 24 * 3600  # attempts; seconds that a session waits
 MESSAGES = ['{"video": "cat.mp4"}', '{"video": "dog.mp4"}', "video=owl.mp4"]
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from redis_client import Entry, Worker, add, connect, create_group, look
 
-# The tag in braces: in a cluster, both are on one node.
+# By the tag in braces, both are on one node of a cluster.
 QUEUE, DEAD, GROUP = "{transcode}", "{transcode}:dead", "workers"
 LEASE = 30_000  # ms; longer than any task, or renew it (work queue)
 LIMIT = 3  # attempts

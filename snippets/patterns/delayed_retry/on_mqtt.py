@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from mqtt_session import Session, connect
 
-TOPIC, DEAD = "transcode", "dead/transcode"  # below DEAD: a topic a letter
+TOPIC, DEAD = "transcode", "dead/transcode"  # each letter's topic is below
 WEEK = 7 * 24 * 3600  # seconds that a session waits for its worker
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 LIMIT, RANDOM = len(DELAYS) + 1, Random()  # attempts

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS dead_task (LIKE task, origin text NOT NULL)"""
 LOCK_NEXT = """
 SELECT id, body, attempt FROM task WHERE due <= now()
 ORDER BY due, id LIMIT 1 FOR UPDATE SKIP LOCKED"""
-# Not now(): that is when the transaction began, and the attempt with it.
+# now() would be when the transaction began, and the attempt with it.
 PARK = """
 UPDATE task SET attempt = attempt + 1,
     due = clock_timestamp() + %s * interval '1 second' WHERE id = %s"""

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from redis_client import Worker, add, connect, create_group, look, now
 
-# The tag in braces: in a cluster, all three are on one node.
+# By the tag in braces, all three are on one node of a cluster.
 QUEUE, WAITING, DEAD = "{transcode}", "{transcode}:wait", "{transcode}:dead"
 GROUP = "workers"
 LEASE = 30_000  # ms; longer than any task, or renew it (work queue)
@@ -63,7 +63,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 except Exception:
                     if video and 0 < number < LIMIT:
                         again = fields | {"attempt": str(number + 1)}
-                        # With its number: two equal tasks are two members.
+                        # Its number is in it: two equal tasks are two members.
                         flat = [entry, *chain(*again.items())]
                         task = json.dumps(flat, ensure_ascii=False)
                         due = await now(redis) + delay(number, RANDOM)

@@ -15,7 +15,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def subscribe(subscriber: str) -> None:
-    # A queue of its own: it fills up while the subscriber is away.
+    # It has a queue of its own, which fills up while it is away.
     queue = f"{CHANNEL}.{subscriber}"
     BROKER.declare(queue)
     BROKER.bind(queue, CHANNEL)

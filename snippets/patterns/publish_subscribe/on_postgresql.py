@@ -18,13 +18,13 @@ CREATE TABLE IF NOT EXISTS delivery (
     subscriber text NOT NULL REFERENCES subscription ON DELETE CASCADE,
     event text NOT NULL)"""
 SUBSCRIBE = "INSERT INTO subscription VALUES (%s) ON CONFLICT DO NOTHING"
-# Rows per subscriber, not "all events with an id above the last I saw": an
-# event that commits late has a low id, and such a reader would skip it.
+# Each subscriber has rows of its own. One that asks for "all events with an
+# id above the last I saw" skips an event that commits late, with a low id.
 PUBLISH = """
 INSERT INTO delivery (subscriber, event)
 SELECT subscriber, %s FROM subscription"""
-# The oldest one or none: while a receiver has it, a second one of the same
-# name waits, and no event overtakes another.
+# It takes the oldest or none: while a receiver has it, a second one of the
+# same name waits, and no event overtakes another.
 LOCK_NEXT = """
 SELECT id, event FROM delivery WHERE id = (
     SELECT min(id) FROM delivery WHERE subscriber = %s)

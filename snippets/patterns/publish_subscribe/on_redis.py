@@ -18,7 +18,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def subscribe(redis: Redis, subscriber: str) -> None:
-    # A group for each subscriber. "$": what is published from now on.
+    # Each subscriber has a group. With "$" it begins at what comes now.
     await create_group(redis, CHANNEL, subscriber, "$")
 
 

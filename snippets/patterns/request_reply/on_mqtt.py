@@ -26,7 +26,7 @@ async def declare() -> None:
 
 @asynccontextmanager
 async def asker() -> AsyncIterator[Ask]:
-    """Serve many questions at once; when each raises, begin anew."""
+    """Serve many questions at once; when all raise, enter it again."""
     topic = f"{REPLIES}{uuid4().hex}"
     waiting: dict[bytes, asyncio.Future[str]] = {}
 

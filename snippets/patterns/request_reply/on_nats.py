@@ -33,12 +33,12 @@ async def asker() -> AsyncIterator[Ask]:
 
         async def ask(question: str, seconds: float) -> str:
             # A subscription keeps what its busy replier has not taken yet,
-            # and nothing removes that: so the replier has to know.
+            # and nothing removes that: so the replier has to know the deadline.
             deadline = time.time() + seconds
             headers = {"deadline": str(deadline)}
             while (left := deadline - time.time()) > 0:
                 try:
-                    # An address of its own for each question's answer.
+                    # Each question's answer has an address of its own.
                     reply = await connection.request(
                         QUESTIONS, question.encode(), left, headers=headers
                     )
@@ -54,7 +54,7 @@ async def asker() -> AsyncIterator[Ask]:
 
 async def answer(replier: str, handle: Handler) -> None:
     async with connect(replier) as connection:
-        # The queue group: each question goes to one of the repliers.
+        # Repliers form a queue group: each question goes to one of them.
         questions = await connection.subscribe(QUESTIONS, REPLIERS)
         async for message in questions.messages:
             try:

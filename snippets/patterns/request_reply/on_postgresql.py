@@ -28,7 +28,7 @@ SELECT id, body FROM question
 WHERE answer IS NULL AND deadline > clock_timestamp()
 ORDER BY deadline LIMIT 1 FOR UPDATE SKIP LOCKED"""
 REPLY = "UPDATE question SET answer = %s WHERE id = %s"
-# Questions and answers whose requestor has given up.
+# This deletes questions and answers whose requestor has given up.
 SWEEP = """
 DELETE FROM question WHERE id IN (
     SELECT id FROM question WHERE deadline < clock_timestamp()

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 import redis_client
 from redis_client import Worker, age, connect, create_group
 
-# The tag in braces: in a cluster, questions and answers are on one node.
+# By the tag in braces, both are on one node of a cluster.
 QUESTIONS, REPLIES, GROUP = "{lengths}", "{lengths}:replies:", "repliers"
 FIELDS = {"question", "reply_to", "seconds"}
 LEASE = 2_000  # ms until a dead replier's question goes on; usual: 30_000
