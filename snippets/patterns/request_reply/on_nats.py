@@ -33,7 +33,7 @@ async def asker() -> AsyncIterator[Ask]:
 
         async def ask(question: str, seconds: float) -> str:
             # A subscription keeps what its busy replier has not taken yet,
-            # and nothing removes that: so the replier has to know the deadline.
+            # and nothing removes that: so the replier has to know until when.
             deadline = time.time() + seconds
             headers = {"deadline": str(deadline)}
             while (left := deadline - time.time()) > 0:
