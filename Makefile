@@ -7,12 +7,13 @@ export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve site test survival check record benchmark brokers servers lock clean
+.PHONY: help serve site test survival mutants check record benchmark brokers servers lock clean
 
 help:
 	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000"
 	@echo "make test     everything: checks, snippets on real brokers, claims, the built site"
 	@echo "make survival what each long-lived function makes of each fault (ARGS=\"-k redis\")"
+	@echo "make mutants  take things away from snippets at random, and see which test notices"
 	@echo "make site     the site into site/, with every warning an error"
 	@echo "make check    the quick checks: types, style, prose"
 	@echo "make brokers  every broker on its default port; Ctrl-C stops them (ONLY=\"redis nats\")"
@@ -60,6 +61,10 @@ test: node_modules/ready check servers
 # What each long-lived function of a snippet makes of each fault, on every broker: half an hour.
 survival: servers
 	SURVIVAL=all $(BIN)/pytest tests/survival -s $(ARGS)
+
+# ARGS="--seed 7 --number 20 --only patterns/work_queue/on_redis"; with --survival, faults as well.
+mutants: servers
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 record: servers
 	SURVIVAL=all $(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs tests/survival

@@ -1,0 +1,23 @@
+"""What a pattern's snippet prints, run as a reader runs it: for `make mutants`, without a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.snippets.running import all_snippets, broker_key, name, run_with_python, whole_code
+
+
+@pytest.mark.parametrize(
+    "snippet",
+    [
+        pytest.param(path, id=name(path), marks=pytest.mark.broker(broker_key(path)))
+        for path in all_snippets()
+        if name(path).startswith("patterns/")
+    ],
+)
+def test_output(snippet: Path, addresses: Callable[[str], dict[str, str]], tmp_path: Path) -> None:
+    printed = run_with_python(snippet, tmp_path, addresses(whole_code(snippet)))
+    assert printed == snippet.with_suffix(".out").read_text()

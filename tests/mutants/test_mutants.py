@@ -1,0 +1,98 @@
+"""`make mutants`: what it finds, what it takes away, and that it tells what is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.candidates import Mutant, mutants_of, pool
+from tests.mutants.trial import EQUIVALENT, explained, fails, fits, rounds_for
+from tests.snippets.running import MUTANT, SNIPPETS, download, name
+
+WORK_QUEUE = "patterns/work_queue/on_minibroker.py"
+OUTPUT = f"tests/mutants/output.py::test_output[{WORK_QUEUE}]"
+
+
+def of(path: str) -> dict[str, Mutant]:
+    """Return the mutants of a file, by what they lack."""
+    return {str(mutant).split(": ", 1)[1]: mutant for mutant in mutants_of(SNIPPETS / path)}
+
+
+def test_statements_and_conditions_of_all_functions_but_main_are_found() -> None:
+    assert list(of(WORK_QUEUE)) == [
+        "BROKER.declare(QUEUE)",
+        "QUEUE not in BROKER.publish(QUEUE, task) -> False",
+        "QUEUE not in BROKER.publish(QUEUE, task) -> True",
+        'raise LookupError(f"no queue for {task!r}: call declare() first")',
+        "done = 0",
+        "await handle(delivery.message.body, delivery.number)",
+        "delivery.ack()",
+        "done += 1",
+        "done == limit -> False",
+        "done == limit -> True",
+        "return",
+    ]
+
+
+def test_each_option_goes_with_one_comma() -> None:
+    file = SNIPPETS / "redis_client.py"
+    code = file.read_text()
+    options = [one for one in mutants_of(file) if not one.instead]
+    assert {"decode_responses=True", "timeout=FSYNC"} <= {one.taken for one in options}
+    for one in options:
+        assert one.text.count("=") >= 1
+        assert one.text.strip().strip(",").strip() == one.taken
+        assert len(code[: one.start].splitlines()) in {one.line, one.line - 1}
+
+
+def test_what_only_python_misses_is_not_drawn() -> None:
+    lacking = {text for path in ("redis_client.py", WORK_QUEUE) for text in of(path)}
+    assert not [text for text in lacking if text.startswith(('"""', "import", "from", "QUEUE ="))]
+
+
+def test_a_copy_lacks_it_and_the_rest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = SNIPPETS / WORK_QUEUE
+    before = original.read_text()
+    monkeypatch.setenv(MUTANT, of(WORK_QUEUE)["delivery.ack()"].variable())
+    copy = download(original, tmp_path)
+    assert copy.read_text() == before.replace("delivery.ack()", "pass")
+    beside = (tmp_path / "minibroker.py").read_text()
+    assert beside == (SNIPPETS / "minibroker.py").read_text()
+    assert original.read_text() == before
+
+
+def test_a_companion_is_tried_with_all_who_use_it() -> None:
+    users = {one.file: paths for one, paths in pool("on_minibroker").items()}
+    assert users[WORK_QUEUE] == [WORK_QUEUE]
+    patterns = sorted((SNIPPETS / "patterns").glob("*/on_minibroker.py"))
+    assert users["minibroker.py"] == [name(path) for path in patterns]
+    [output, claims] = rounds_for([WORK_QUEUE], survival=False)
+    assert output == [OUTPUT]
+    assert claims == [
+        "tests/patterns/test_work_queue.py",
+        "-k",
+        "(minibroker) and not without-its-line",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "noticed"),
+    [
+        ("await handle(delivery.message.body, delivery.number)", True),
+        ('raise LookupError(f"no queue for {task!r}: call declare() first")', False),
+    ],
+    ids=["the work", "an error that does not come"],
+)
+def test_it_tells_what_is_noticed(lacking: str, noticed: bool) -> None:
+    assert fails([OUTPUT], of(WORK_QUEUE)[lacking]) == (OUTPUT if noticed else None)
+
+
+def test_every_explained_line_is_there() -> None:
+    """A line that changed is explained anew, or leaves the list."""
+    for entry in explained():
+        mutants = mutants_of(SNIPPETS / entry["file"])
+        assert entry["reason"]
+        assert any(fits(entry, one) for one in mutants), f"{EQUIVALENT.name}: {entry}"
