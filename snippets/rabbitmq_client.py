@@ -52,6 +52,13 @@ async def clock(what: str, seconds: float = SECONDS) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise TimeoutError(f"no {what} after {seconds} s") from None
+    except asyncio.CancelledError:
+        # So aio-pika ends what waits when it gives a connection up. A
+        # TaskGroup would take that for a task which was to end.
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        raise ConnectionError(f"RabbitMQ is lost: no {what}") from None
 
 
 @asynccontextmanager
@@ -80,7 +87,7 @@ async def connect() -> AsyncIterator[AbstractChannel]:
         except ChannelInvalidStateError:
             pass  # it would not say why
         except asyncio.CancelledError:
-            # So aio-pika ends what waits when it gives a connection up.
+            # aio-pika's own, as in clock(), or somebody's.
             task = asyncio.current_task()
             if not channel.is_closed or (task and task.cancelling()):
                 raise

@@ -80,6 +80,18 @@ def test_a_handler_that_raises_ends_the_worker_and_loses_nothing(
         assert stage.happens(lambda: {*failing.done, *other.done} == {*TASKS}, other), done
 
 
+@each([key for key in KEYS if key != "kafka"])  # there, no group of tasks is used
+def test_a_handler_that_is_cancelled_from_within_ends_the_worker(
+    key: str, server: Server | None, tmp_path: Path
+) -> None:
+    """A `TaskGroup` lets that pass: the worker would return, or go on without its handlers."""
+    with handlers(key, server, tmp_path) as stage:
+        begin(stage)
+        failing = stage.spawn("work", mode="cancelled")
+        assert stage.happens(lambda: failing.ended, failing)
+        assert "cancelled in its handler" in (failing.error or "")
+
+
 @pytest.mark.broker("kafka")
 def test_kafka_commits_no_offset_behind_an_open_task(server: Server, tmp_path: Path) -> None:
     assert isinstance(server, Kafka)

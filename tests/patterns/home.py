@@ -147,6 +147,8 @@ class Home:
             chosen = only in item and (times is None or seen[item] <= times)
             if mode == "fail" and chosen:
                 raise RuntimeError("this handler was told to fail")
+            if mode == "cancelled" and chosen:  # as by what it waited for
+                raise asyncio.CancelledError
             if mode == "hold" and chosen and not item.startswith(WARM_UP):
                 await self.gates[actor].wait()
             say(actor=actor, done=item, beside=more)

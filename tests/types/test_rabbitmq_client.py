@@ -241,6 +241,26 @@ def test_a_publisher_that_is_not_answered_gives_up(
     asyncio.run(proof())
 
 
+def test_a_window_whose_connection_is_given_up_does_not_return(
+    client: Any, server: Rabbitmq
+) -> None:
+    """aio-pika cancels what waits then, and a TaskGroup lets a cancelled task pass."""
+    snippet: Any = load(SNIPPETS / "best_practices" / "service_window" / "on_rabbitmq.py")
+
+    async def run() -> None:
+        async with behind_a_proxy(client, server) as proxy, client.connect() as channel:
+            proxy.swallows = True
+            window = asyncio.create_task(snippet.submit(channel, ["cat.mp4", "dog.mp4"]))
+            done, _ = await asyncio.wait([window], timeout=PATIENCE)
+            assert done
+            with pytest.raises(ExceptionGroup) as failed:
+                window.result()
+            assert all("RabbitMQ is lost" in str(one) for one in failed.value.exceptions)
+
+    with pytest.raises(ConnectionError, match="RabbitMQ is lost"):
+        asyncio.run(run())
+
+
 def test_a_copy_keeps_what_the_message_carries(client: Any) -> None:
     carried = {
         "message_id": "upload-17",

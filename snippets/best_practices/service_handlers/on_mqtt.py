@@ -30,11 +30,22 @@ async def submit(session: Session, tasks: Sequence[str]) -> None:
         await session.publish(TOPIC, task)
 
 
+async def safely(handle: Handler, name: str) -> None:
+    try:
+        await handle(name)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():  # the worker is to end
+            raise
+        # A TaskGroup would let that pass, and go on without this handler.
+        raise RuntimeError(f"cancelled in its handler: {name}") from error
+
+
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     order = asyncio.Queue[tuple[asyncio.Task[None], MQTTMessage]]()
 
     async def one(body: bytes | bytearray) -> None:
-        await handle(body.decode(errors="surrogateescape"))
+        await safely(handle, body.decode(errors="surrogateescape"))
 
     async def acknowledge(session: Session) -> None:
         # MQTT 5 demands the order of arrival, 4.6. Mosquitto takes any, but

@@ -30,13 +30,24 @@ async def submit(jetstream: JetStreamContext, tasks: Sequence[str]) -> None:
         await jetstream.publish(QUEUE, task.encode())
 
 
+async def safely(handle: Handler, name: str) -> None:
+    try:
+        await handle(name)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():  # the worker is to end
+            raise
+        # A TaskGroup would let that pass, and go on without this handler.
+        raise RuntimeError(f"cancelled in its handler: {name}") from error
+
+
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     held: list[Msg] = []
 
     async def take_turns(jetstream: JetStreamContext) -> None:
         async for message in consume(jetstream, QUEUE, WORKERS):
             held.append(message)
-            await handle(text(message))
+            await safely(handle, text(message))
             held.remove(message)
             await message.ack_sync(SECONDS)  # of this task alone
 

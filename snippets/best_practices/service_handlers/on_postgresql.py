@@ -33,6 +33,17 @@ async def submit(db: Connection, tasks: Sequence[str]) -> None:
     )
 
 
+async def safely(handle: Handler, name: str) -> None:
+    try:
+        await handle(name)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():  # the worker is to end
+            raise
+        # A TaskGroup would let that pass, and go on without this handler.
+        raise RuntimeError(f"cancelled in its handler: {name}") from error
+
+
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     async def take_turns() -> None:
         # A lock lives as long as its transaction, and a connection has one
@@ -43,7 +54,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
                     task = await (await db.execute(LOCK_NEXT)).fetchone()
                     if task:
                         number, body = task
-                        await handle(body)
+                        await safely(handle, body)
                         await db.execute(
                             "DELETE FROM task WHERE id = %s", [number]
                         )

@@ -28,9 +28,21 @@ async def submit(channel: AbstractChannel, tasks: Sequence[str]) -> None:
         await publish(channel, QUEUE, task.encode())
 
 
+async def safely(handle: Handler, name: str) -> None:
+    try:
+        await handle(name)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():  # the worker is to end
+            raise
+        # A TaskGroup would let that pass, and go on without this handler.
+        raise RuntimeError(f"cancelled in its handler: {name}") from error
+
+
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     async def one(message: AbstractIncomingMessage) -> None:
-        await handle(message.body.decode(errors="surrogateescape"))
+        body = message.body.decode(errors="surrogateescape")
+        await safely(handle, body)
         await message.ack()  # of this task alone
 
     # A connection of its own: with it, what the worker holds goes back.

@@ -29,6 +29,17 @@ async def submit(redis: Redis, tasks: Sequence[str]) -> None:
     await add(redis, [(QUEUE, {"task": task}) for task in tasks])
 
 
+async def safely(handle: Handler, name: str) -> None:
+    try:
+        await handle(name)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():  # the worker is to end
+            raise
+        # A TaskGroup would let that pass, and go on without this handler.
+        raise RuntimeError(f"cancelled in its handler: {name}") from error
+
+
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     async def take_turns(queue: Worker) -> None:
         while True:
@@ -36,7 +47,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
             held = await queue.take()
             async with queue.renewed(held):
                 for number, fields in held:
-                    await handle(fields.get("task", str(fields)))
+                    await safely(handle, fields.get("task", str(fields)))
                     await queue.settle(number)  # XACK, for this task alone
 
     async with connect() as redis:
