@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import sys
@@ -103,9 +104,10 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Which tests share a process of a parallel run; each of the others goes to any.
 
     All that need a browser do: it keeps two processors busy, and two of them are slower than one.
-    Faults of a broker do too, as its servers and actors go from one to the next. Everything does
-    if a server was given by its address, as there is only one of it. (The groups that xdist 3.8
-    offers for this have no effect on pytest 9.2.)
+    Faults of a broker do too, as its servers and actors go from one to the next, and so do those of
+    every second broker: all at once would be too many. Everything does if a server was given by its
+    address, as there is only one of it. (The groups that xdist 3.8 offers for this have no effect
+    on pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -113,9 +115,9 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
             return "everything"
         if _needs_browser(nodeid):
             return "pages"
-        faults, _, which = nodeid.partition("[")
-        if faults.startswith("tests/survival/") and which:
-            return f"{faults}[{which.partition('-')[0]}"
+        if _waits(nodeid) and "[" in nodeid:
+            keys = [broker.key for broker in BROKERS]
+            return f"faults {keys.index(re.split(r'[\[-]', nodeid)[1]) % 2}"
         return nodeid
 
 

@@ -19,12 +19,11 @@ from tests.survival.record import rounded, shortened
 KEYS = [broker.key for broker in BROKERS if broker.variable]
 #: Each run of the tests tries these: a minute of waiting a broker. `make survival` tries them all.
 QUICK = {"cut", "silence"}
-EACH_RUN = {"kafka", "mqtt"}
 TRIALS = [
     pytest.param(key, fault, marks=pytest.mark.broker(key), id=f"{key}-{fault.name}")
     for key in KEYS
     for fault in FAULTS
-    if os.environ.get("SURVIVAL") == "all" or (key in EACH_RUN and fault.name in QUICK)
+    if os.environ.get("SURVIVAL") == "all" or fault.name in QUICK
 ]
 
 
