@@ -23,6 +23,7 @@ KEYS = ("ant", "bee", "cat", "dog", "elk", "fox", "hen", "owl")
 ONE_HAS_ALL = {"minibroker", "rabbitmq"}
 
 BOTH = "Two workers are at one key at the same time."
+EARLY = "A later task of a key is done while its first one hangs."
 SKIPPED = "The task that the killed worker held is gone, and its key goes on without it."
 PASSED = "Another key of the partition goes on before the task that hangs is done."
 IN_ORDER = "No task overtakes another: each key's tasks are done in order."
@@ -104,7 +105,7 @@ def _begun(workers: list[Actor], tasks: list[str]) -> bool:
         '"x-single-active-consumer": False',
         with_help="the publisher hashes the key to a queue",
     ),
-    kafka=holds("key=key.encode()", "key=task.encode()"),
+    kafka=holds("consume(GROUP, worker, CHANNEL)", "consume(worker, worker, CHANNEL)"),
     nats=holds("max_ack_pending=1,", "max_ack_pending=100,"),
     redis=holds(
         'locked(redis, f"{stream}:lock"',
@@ -142,6 +143,36 @@ def test_a_keys_tasks_are_handled_in_order(stage: Stage) -> None:
     assert stage.happens(lambda: "notify fox" in done(*workers), *workers)
     for key in ("fox", "owl"):
         assert only(key, happened(*workers)) == in_turn(key)
+
+
+@claim(
+    "The key decides which tasks wait: those of a key are done in the order of their submission.",
+    seen=EARLY,
+    minibroker=holds("crc32(key.encode()) % partitions", "len(task) % partitions"),
+    rabbitmq=holds("crc32(key.encode()) % len(names)", "len(task) % len(names)"),
+    kafka=holds("key=key.encode()", "key=task.encode()"),
+    nats=holds('f"{CHANNEL}.{key}"', 'f"{CHANNEL}.{task.split()[0]}"'),
+    redis=holds("crc32(key.encode()) % partitions", "len(task) % partitions"),
+    mqtt=holds("crc32(key.encode()) % partitions", "len(task) % partitions"),
+    postgresql=holds("INSERT, [key, body]", "INSERT, [body, body]"),
+)
+def test_the_key_decides_which_tasks_wait(stage: Stage) -> None:
+    stage.call("declare")
+    workers = at_work(stage, "upload fox", both=stage.key not in ONE_HAS_ALL)
+    stage.call("submit", tasks=tasks("fox", "owl"))
+    assert stage.happens(
+        lambda: (
+            ("upload fox" in begun(workers) and "notify owl" in done(*workers))
+            or any("fox" in task for task in done(*workers))
+        ),
+        *workers,
+    )
+    assert stage.stays(lambda: not any("fox" in task for task in done(*workers)), 0.5), EARLY
+    for worker in workers:
+        worker.release()
+    assert stage.happens(lambda: {"notify fox", "notify owl"} <= {*done(*workers)}, *workers)
+    for key in ("fox", "owl"):
+        assert [task for task in done(*workers) if key in task] == of(key)
 
 
 @claim(
