@@ -116,8 +116,8 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         if _needs_browser(nodeid):
             return "pages"
         if _waits(nodeid) and "[" in nodeid:
-            keys = [broker.key for broker in BROKERS]
-            return f"faults {keys.index(re.split(r'[\[-]', nodeid)[1]) % 2}"
+            key = re.split(r"[\[-]", nodeid)[1]
+            return f"faults {[broker.key for broker in BROKERS].index(key) % 2}"
         return nodeid
 
 
