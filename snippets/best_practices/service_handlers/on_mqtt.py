@@ -30,7 +30,7 @@ async def submit(session: Session, tasks: Sequence[str]) -> None:
         await session.publish(TOPIC, task)
 
 
-async def safely(handle: Handler, name: str) -> None:
+async def _safely(handle: Handler, name: str) -> None:
     try:
         await handle(name)
     except asyncio.CancelledError as error:
@@ -45,7 +45,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     order = asyncio.Queue[tuple[asyncio.Task[None], MQTTMessage]]()
 
     async def one(body: bytes | bytearray) -> None:
-        await safely(handle, body.decode(errors="surrogateescape"))
+        await _safely(handle, body.decode(errors="surrogateescape"))
 
     async def acknowledge(session: Session) -> None:
         # MQTT 5 demands the order of arrival, 4.6. Mosquitto takes any, but

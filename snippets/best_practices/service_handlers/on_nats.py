@@ -30,7 +30,7 @@ async def submit(jetstream: JetStreamContext, tasks: Sequence[str]) -> None:
         await jetstream.publish(QUEUE, task.encode())
 
 
-async def safely(handle: Handler, name: str) -> None:
+async def _safely(handle: Handler, name: str) -> None:
     try:
         await handle(name)
     except asyncio.CancelledError as error:
@@ -47,7 +47,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     async def take_turns(jetstream: JetStreamContext) -> None:
         async for message in consume(jetstream, QUEUE, WORKERS):
             held.append(message)
-            await safely(handle, text(message))
+            await _safely(handle, text(message))
             held.remove(message)
             await message.ack_sync(SECONDS)  # of this task alone
 

@@ -33,7 +33,7 @@ async def submit(db: Connection, tasks: Sequence[str]) -> None:
     )
 
 
-async def safely(handle: Handler, name: str) -> None:
+async def _safely(handle: Handler, name: str) -> None:
     try:
         await handle(name)
     except asyncio.CancelledError as error:
@@ -54,7 +54,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
                     task = await (await db.execute(LOCK_NEXT)).fetchone()
                     if task:
                         number, body = task
-                        await safely(handle, body)
+                        await _safely(handle, body)
                         await db.execute(
                             "DELETE FROM task WHERE id = %s", [number]
                         )

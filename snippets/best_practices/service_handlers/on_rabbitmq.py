@@ -28,7 +28,7 @@ async def submit(channel: AbstractChannel, tasks: Sequence[str]) -> None:
         await publish(channel, QUEUE, task.encode())
 
 
-async def safely(handle: Handler, name: str) -> None:
+async def _safely(handle: Handler, name: str) -> None:
     try:
         await handle(name)
     except asyncio.CancelledError as error:
@@ -42,7 +42,7 @@ async def safely(handle: Handler, name: str) -> None:
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     async def one(message: AbstractIncomingMessage) -> None:
         body = message.body.decode(errors="surrogateescape")
-        await safely(handle, body)
+        await _safely(handle, body)
         await message.ack()  # of this task alone
 
     # A connection of its own: with it, what the worker holds goes back.

@@ -29,7 +29,7 @@ async def submit(redis: Redis, tasks: Sequence[str]) -> None:
     await add(redis, [(QUEUE, {"task": task}) for task in tasks])
 
 
-async def safely(handle: Handler, name: str) -> None:
+async def _safely(handle: Handler, name: str) -> None:
     try:
         await handle(name)
     except asyncio.CancelledError as error:
@@ -47,7 +47,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
             held = await queue.take()
             async with queue.renewed(held):
                 for number, fields in held:
-                    await safely(handle, fields.get("task", str(fields)))
+                    await _safely(handle, fields.get("task", str(fields)))
                     await queue.settle(number)  # XACK, for this task alone
 
     async with connect() as redis:
