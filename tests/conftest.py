@@ -140,14 +140,26 @@ class Servers:
         """Return the server called `key`, running and empty."""
         if key in self._missing:
             raise NotFoundError(self._missing[key])
-        try:
-            if key not in self._servers:
-                self._servers[key] = make(key)
+        if key in self._servers:
             self._servers[key].reset()
-        except NotFoundError as error:
-            self._missing[key] = str(error)
-            raise
+        else:
+            self._servers[key] = self._first(key)
         return self._servers[key]
+
+    def _first(self, key: str) -> Server:
+        """Start a server. One that does not start is tried once, and not for each of its tests."""
+        server = None
+        try:
+            server = make(key)
+            server.reset()
+        except Exception as error:
+            self._missing[key] = str(error)
+            if not isinstance(error, NotFoundError):
+                self._missing[key] = f"{key} did not start, and is not tried again: {error!r}"
+            if server:
+                server.close()
+            raise
+        return server
 
     def close(self) -> None:
         """End every server and remove its data."""

@@ -15,6 +15,7 @@ import redis
 from tests.brokers import SERVERS, NotFoundError, NotOursError, Server, make
 from tests.brokers.redis import Redis
 from tests.brokers.server import ADDRESS, MACHINE, RUN, Source, newer, wait_until
+from tests.conftest import Servers
 from tests.snippets.running import clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -171,3 +172,27 @@ def test_no_process_outlives_an_interrupted_suite(
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
     if number != signal.SIGKILL:
         assert not Path(up.read_text().strip()).exists()
+
+
+def test_a_server_that_does_not_start_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each of its tests: that took minutes, and said the same each time."""
+    tried: list[str] = []
+
+    class Dead:
+        def reset(self) -> None:
+            raise TimeoutError("redis is not ready after 90 s")
+
+        def close(self) -> None:
+            tried.append("closed")
+
+    def made(key: str) -> Dead:
+        tried.append(key)
+        return Dead()
+
+    monkeypatch.setattr("tests.conftest.make", made)
+    pool = Servers()
+    with pytest.raises(TimeoutError):
+        pool.empty("redis")
+    with pytest.raises(NotFoundError, match=r"not tried again.*not ready after 90 s"):
+        pool.empty("redis")
+    assert tried == ["redis", "closed"]
