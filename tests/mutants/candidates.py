@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.snippets.running import all_snippets, companions, name, replaced
+from tests.snippets.running import MINIBROKER, all_snippets, companions, name, replaced
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 STATEMENTS = (
@@ -152,11 +152,12 @@ def pool(only: str) -> dict[Mutant, list[str]]:
     """Return the mutants of the patterns' snippets whose path has `only`, and of their companions.
 
     With each stand the snippets that have to notice it: the file itself, or those that use it.
+    The minibroker is no companion here: it has a page and tests of its own.
     """
     users: dict[Path, list[str]] = {}
     for snippet in all_snippets():
         path = name(snippet)
         if path.startswith("patterns/") and only in path:
-            for file in (snippet, *companions(snippet)):
+            for file in {snippet, *companions(snippet)} - {MINIBROKER}:
                 users.setdefault(file, []).append(path)
     return {one: users[file] for file in sorted(users) for one in mutants_of(file)}

@@ -65,10 +65,13 @@ def test_a_copy_lacks_it_and_the_rest_stays(
 
 
 def test_a_companion_is_tried_with_all_who_use_it() -> None:
-    users = {one.file: paths for one, paths in pool("on_minibroker").items()}
-    assert users[WORK_QUEUE] == [WORK_QUEUE]
-    patterns = sorted((SNIPPETS / "patterns").glob("*/on_minibroker.py"))
-    assert users["minibroker.py"] == [name(path) for path in patterns]
+    users = {one.file: paths for one, paths in pool("on_redis").items()}
+    work_queue = WORK_QUEUE.replace("minibroker", "redis")
+    assert users[work_queue] == [work_queue]
+    patterns = sorted((SNIPPETS / "patterns").glob("*/on_redis.py"))
+    importing = [name(path) for path in patterns if "redis_client" in path.read_text()]
+    assert users["redis_client.py"] == importing
+    assert [*{one.file for one in pool(WORK_QUEUE)}] == [WORK_QUEUE]
     [output, claims] = rounds_for([WORK_QUEUE], survival=False)
     assert output == [OUTPUT]
     assert claims == [
@@ -81,10 +84,10 @@ def test_a_companion_is_tried_with_all_who_use_it() -> None:
 @pytest.mark.parametrize(
     ("lacking", "noticed"),
     [
-        ("await handle(delivery.message.body, delivery.number)", True),
+        ("BROKER.declare(QUEUE)", True),
         ('raise LookupError(f"no queue for {task!r}: call declare() first")', False),
     ],
-    ids=["the work", "an error that does not come"],
+    ids=["the queue", "an error that does not come"],
 )
 def test_it_tells_what_is_noticed(lacking: str, noticed: bool) -> None:
     assert fails([OUTPUT], of(WORK_QUEUE)[lacking]) == (OUTPUT if noticed else None)

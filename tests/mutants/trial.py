@@ -16,8 +16,9 @@ from tests.mutants.candidates import Mutant
 from tests.snippets.running import MUTANT, ROOT
 
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
-#: Seconds for one test: what takes longer has stalled, which is noticed.
+#: Seconds for one claim, and for one output: what takes longer has stalled, which is noticed.
 SECONDS = 90
+OUTPUT_SECONDS = 60
 
 
 class NoProofError(Exception):
@@ -55,7 +56,8 @@ def fails(tests: Sequence[str], mutant: Mutant | None, *, survive: str = "") -> 
     """Run tests until one fails, and return its id; None when all pass."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = ["-q", "-x", "-p", "no:cacheprovider", f"--timeout={SECONDS}"]
+        seconds = OUTPUT_SECONDS if "/output.py" in tests[0] else SECONDS
+        options = ["-q", "-x", "-p", "no:cacheprovider", f"--timeout={seconds}"]
         environment = {**os.environ, "SURVIVE": survive, "SURVIVAL": "all"}
         environment[MUTANT] = mutant.variable() if mutant else ""
         done = subprocess.run(
