@@ -10,6 +10,12 @@ import pytest
 from tests.snippets.running import all_snippets, broker_key, name, run_with_python, whole_code
 
 
+@pytest.fixture
+def address(snippet: Path, addresses: Callable[[str], dict[str, str]]) -> dict[str, str]:
+    """Where its servers are: to start them takes nothing of the test's time."""
+    return addresses(whole_code(snippet))
+
+
 @pytest.mark.parametrize(
     "snippet",
     [
@@ -18,6 +24,6 @@ from tests.snippets.running import all_snippets, broker_key, name, run_with_pyth
         if name(path).startswith("patterns/")
     ],
 )
-def test_output(snippet: Path, addresses: Callable[[str], dict[str, str]], tmp_path: Path) -> None:
-    printed = run_with_python(snippet, tmp_path, addresses(whole_code(snippet)))
+def test_output(snippet: Path, address: dict[str, str], tmp_path: Path) -> None:
+    printed = run_with_python(snippet, tmp_path, address)
     assert printed == snippet.with_suffix(".out").read_text()
