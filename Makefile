@@ -18,7 +18,7 @@ help:
 	@echo "make check    the quick checks: types, style, prose"
 	@echo "make brokers  every broker on its default port; Ctrl-C stops them (ONLY=\"redis nats\")"
 	@echo "make servers  fetch the servers, without starting them"
-	@echo "make record   rewrite outputs, pictures and docs/data from a run"
+	@echo "make record   rewrite outputs, pictures and docs/data from a run (ARGS=\"-k redis\")"
 	@echo "make benchmark  measure what safety costs, five minutes: keep the machine quiet"
 	@echo "make lock     resolve the dependencies anew into requirements.txt"
 	@echo "make clean    remove what set-up put into this folder"
@@ -66,8 +66,10 @@ survival: servers
 mutants: servers
 	$(BIN)/python -m tests.mutants $(ARGS)
 
+# All that can be recorded, unless ARGS names tests: ARGS="-k 'redis and work_queue'" names functions.
+RECORDED := tests/site/test_copied.py tests/snippets/test_recorder.py tests/patterns tests/labs tests/survival
 record: servers
-	SURVIVAL=all $(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update tests/site/test_copied.py tests/snippets tests/patterns tests/labs tests/survival
+	SURVIVAL=all $(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update $(if $(filter tests/%,$(ARGS)),,$(RECORDED)) $(ARGS)
 
 benchmark: servers
 	$(BIN)/python -m tests.benchmarks $(ONLY)

@@ -13,7 +13,15 @@ from bs4.filter import SoupStrainer
 from uv import find_uv_bin
 
 from tests.site.conftest import Site
-from tests.snippets.running import all_snippets, broker_key, download, name, run, whole_code
+from tests.snippets.running import (
+    all_snippets,
+    broker_key,
+    download,
+    keep,
+    name,
+    run,
+    whole_code,
+)
 
 
 def shown(snippet: Path, site: Path) -> str:
@@ -58,6 +66,6 @@ def test_copied_from_the_page_it_prints_what_the_page_shows(
     printed = run([find_uv_bin(), "run", copied.name], copied.parent, address)
     recorded = snippet.with_suffix(".out")
     if request.config.getoption("--update"):
-        recorded.write_text(printed)
+        keep(recorded, printed)
     assert recorded.exists(), f"{name(recorded)} is missing: run `make record`"
     assert printed == recorded.read_text()

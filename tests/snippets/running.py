@@ -43,6 +43,13 @@ def name(snippet: Path) -> str:
     return snippet.relative_to(SNIPPETS).as_posix()
 
 
+def keep(file: Path, text: str) -> None:
+    """Write a record at one stroke: a test in another process reads the old one or the new."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text)
+    new.replace(file)
+
+
 def broker_key(snippet: Path) -> str | None:
     """Return the broker that the snippet needs, from its name; None where it needs none."""
     key = snippet.stem.removeprefix("on_")

@@ -11,10 +11,12 @@ import pytest
 from handbook.brokers import BROKERS
 from tests.snippets.running import all_snippets, broker_key
 from tests.survival import subjects as found
+from tests.survival.conftest import CHOSEN
 from tests.survival.faults import FAULTS, Fault
 from tests.survival.lanes import Lanes, Verdicts
 from tests.survival.life import ENDS
 from tests.survival.record import rounded, shortened
+from tests.survival.subjects import Subject
 
 KEYS = [broker.key for broker in BROKERS if broker.variable]
 #: Each run of the tests tries these: a minute of waiting a broker. `make survival` tries them all.
@@ -37,13 +39,14 @@ def lanes(
         given: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
         if isinstance(given.get("fault"), Fault):
             wanted[given["key"]].add(given["fault"].name)
+    chosen: dict[str, list[Subject]] = request.config.stash.get(CHOSEN, {})
 
     class Begun(dict[str, Lanes]):
         def __missing__(self, key: str) -> Lanes:
             for other in self.values():
                 other.close()
             folder = tmp_path_factory.mktemp(key)
-            self[key] = begun = Lanes(key, found.chosen(key), wanted[key], folder)
+            self[key] = begun = Lanes(key, chosen.get(key, found.chosen(key)), wanted[key], folder)
             return begun
 
     begun = Begun()
