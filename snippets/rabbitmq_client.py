@@ -92,8 +92,12 @@ async def connect() -> AsyncIterator[AbstractChannel]:
             if not channel.is_closed or (task and task.cancelling()):
                 raise
         # A consumer's loop ends with its channel, as if all were done.
-        causes.append(underlay.closing)
-        raise ConnectionError(f"RabbitMQ is lost: {causes[0]!r}")
+        if underlay.closing.done() and not underlay.closing.cancelled():
+            causes.append(underlay.closing.exception())
+        why = causes[0] if causes else None
+        if why is None or isinstance(why, asyncio.CancelledError):
+            why = "it does not answer"
+        raise ConnectionError(f"RabbitMQ is lost: {why}")
 
 
 async def declare_queue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
 
 from handbook.brokers import BROKERS, Broker
@@ -40,12 +41,13 @@ def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str
     ]
     notes = "".join(item(broker, inline(text)) for broker, text in said)
     notes = f'<ul class="claims-notes">{notes}</ul>' if notes else ""
-    lines = "".join(_lines(project, name, claim, broker) for broker in shown)
-    if lines:
-        lines = (
-            "<details><summary>The lines that carry it, and what happens without them</summary>"
-            f"<ul>{lines}</ul></details>"
-        )
+    carried = {broker.key: _lines(project, name, claim, broker) for broker in shown}
+    about = [key for key, found in carried.items() if found]
+    lines = folded(
+        "The lines that carry it, and what happens without them",
+        about,
+        f"<ul>{''.join(carried.values())}</ul>",
+    )
     return (
         f'<tbody><tr><th scope="row">{inline(claim.text)}</th>{cells}</tr>'
         f'<tr class="claims-more"><td colspan="{len(shown) + 1}">{notes}{lines}</td></tr></tbody>'
@@ -95,6 +97,15 @@ def _lines(project: Project, name: str, claim: Claim, broker: Broker) -> str:
     seen = verdict.seen or "The test fails."
     seen = f'<span class="claims-seen">{changed}: {inline(seen)}</span>'
     return item(broker, f"{places} {_code(verdict.line)}{seen}")
+
+
+def folded(summary: str, about: Sequence[str], html: str) -> str:
+    """Return what opens on a click; it is about the brokers with these keys."""
+    return (
+        f"<details{attributes(about)}><summary>{escape(summary)}</summary>{html}</details>"
+        if about
+        else ""
+    )
 
 
 def item(broker: Broker, html: str) -> str:

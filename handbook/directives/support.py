@@ -13,7 +13,7 @@ from pathlib import Path
 
 from handbook import page
 from handbook.brokers import BROKERS, Broker
-from handbook.directives.claims import cell, inline, item
+from handbook.directives.claims import cell, folded, inline, item
 from handbook.directives.project import Project
 from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims, promise
 from handbook.one_broker import attributes
@@ -44,14 +44,17 @@ def _body(project: Project, name: str, promised: Claim) -> str:
     title = _title(project.root, Path("docs") / file)
     link = page.current.link_to(file)
     cells = "".join(_cell(broker, promised.verdicts.get(broker.key), link) for broker in BROKERS)
-    notes = "".join(
-        item(broker, inline(said))
+    differs = {
+        broker: said
         for broker in BROKERS
         if (verdict := promised.verdicts.get(broker.key)) and (said := _note(verdict))
+    }
+    items = "".join(item(broker, inline(said)) for broker, said in differs.items())
+    notes = folded(
+        "What differs",
+        [broker.key for broker in differs],
+        f'<ul class="claims-notes">{items}</ul>',
     )
-    if notes:
-        notes = f'<ul class="claims-notes">{notes}</ul>'
-        notes = f"<details><summary>What differs</summary>{notes}</details>"
     return (
         f'<tbody><tr><th scope="row"><a href="{link}">{escape(title)}</a></th>{cells}</tr>'
         f'<tr class="claims-more"><td colspan="{len(BROKERS) + 1}">{notes}</td></tr></tbody>'
