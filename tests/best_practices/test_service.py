@@ -114,7 +114,7 @@ def test_a_commit_of_the_last_that_ended_loses_the_one_in_work(
     server: Server, tmp_path: Path
 ) -> None:
     with handlers("kafka", server, tmp_path) as stage:
-        stage.replace("min(held[where], default=end)", "end")
+        stage.replace("min(held[where], default=await position(where))", "await position(where)")
         begin(stage)
         slow = stage.spawn("work", mode="hold", only=CAT)
         assert stage.happens(lambda: sorted(slow.done) == sorted(OTHERS), slow)
