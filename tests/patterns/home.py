@@ -24,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, overload
 
+SNIPPETS = Path(__file__).parents[2] / "snippets"
 #: How the tasks begin that only show that a worker works; no handler holds them.
 WARM_UP = "warm-up"
 
@@ -33,7 +34,16 @@ def say(**event: object) -> None:
 
 
 def load(path: Path) -> ModuleType:
-    sys.path.insert(0, str(path.parent))
+    """Import a snippet with the modules beside it or, if there are none, with those of snippets/.
+
+    A changed copy that the same process has imported before is not what it gets.
+    """
+    sys.path[:0] = [str(path.parent), str(SNIPPETS)]
+    for shared in SNIPPETS.glob("*.py"):
+        beside = path.parent / shared.name
+        known = getattr(sys.modules.get(shared.stem), "__file__", None)
+        if known and Path(known) != (beside if beside.exists() else shared):
+            del sys.modules[shared.stem]
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
