@@ -187,7 +187,8 @@ def _restored_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the addresses and the companions that a test has loaded."""
     for broker in BROKERS:
         if broker.variable:
-            monkeypatch.delenv(broker.variable, raising=False)
+            monkeypatch.setenv(broker.variable, "")  # or what is added later would stay
+            monkeypatch.delenv(broker.variable)
     for companion in SNIPPETS.glob("*.py"):
         monkeypatch.delitem(sys.modules, companion.stem, raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
