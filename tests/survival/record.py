@@ -23,6 +23,7 @@ SNIPPETS = ROOT / "snippets"
 LONGEST = 160
 #: What differs from run to run: addresses of objects, ports, names of a subject's place, folders.
 _CHANGING = (
+    (re.compile(r"(?<=_inbox\.)\w+", re.IGNORECASE), "…"),
     (re.compile(r"\b0x[0-9a-f]+\b"), "0x…"),
     (re.compile(r"\b(127\.0\.0\.\d|localhost|::1)([:,' ]+(?:port )?)\d{4,5}\b"), r"\1\2…"),
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"), "…"),

@@ -170,6 +170,7 @@ def test_a_run_without_survival_says_nothing(repository: Path) -> None:
         ),
         ("E: topic s3.uploads", "E: topic uploads"),
         ("E: <Reader object at 0x7f12ab>", "E: <Reader object at 0x…>"),
+        ("E: subscription to _INBOX.rx5gfp.*", "E: subscription to _INBOX.….*"),
         ("E: mailed must-fail-always-12-0.mp4", "E: mailed ….mp4"),
     ],
 )
