@@ -365,6 +365,15 @@ class Stage:
         """Poll until the condition holds; False when it did not in time."""
         return self._within(self.seconds, condition, actors)
 
+    def reached(self, worker: Actor) -> bool:
+        """Submit tasks of no interest until the worker has had one; others may keep theirs."""
+
+        def offered() -> bool:
+            self.call("submit", tasks=[WARM_UP])
+            return bool(worker.warmed_up)
+
+        return self.happens(offered, worker)
+
     def in_time(self, condition: Callable[[], bool], *actors: Actor) -> bool:
         """Poll like `happens`, for what must not happen without the line that carries the claim.
 

@@ -6,8 +6,7 @@ from tests.brokers.kafka import Kafka
 from tests.brokers.mqtt import Mosquitto
 from tests.brokers.server import Server
 from tests.patterns.claims import claim, differs, holds
-from tests.patterns.home import WARM_UP
-from tests.patterns.stage import Actor, Stage
+from tests.patterns.stage import Stage
 
 #: What the snippets allow in the queue, and more than that.
 LIMIT = 5
@@ -195,21 +194,11 @@ def test_a_hanging_worker_holds_its_prefetch(stage: Stage) -> None:
     hanging = stage.spawn("work", worker="A", prefetch=2, mode="hold")
     assert stage.happens(lambda: bool(hanging.taken), hanging)
     free = stage.spawn("work", worker="B", prefetch=2)
-    assert reached(stage, free)
+    assert stage.reached(free)
     assert stage.in_time(lambda: len(free.done) >= len(tasks) - 2, hanging, free), HOARDED
     assert stage.stays(lambda: len(free.done) == len(tasks) - 2, 0.5)
     hanging.release()
     assert stage.happens(lambda: sorted(free.done + hanging.done) == tasks, hanging, free)
-
-
-def reached(stage: Stage, worker: Actor) -> bool:
-    """Submit tasks of no interest until the worker has had one; others may keep theirs."""
-
-    def offered() -> bool:
-        stage.call("submit", tasks=[WARM_UP])
-        return bool(worker.warmed_up)
-
-    return stage.happens(offered, worker)
 
 
 @claim(

@@ -8,8 +8,7 @@ from tests.brokers.kafka import Kafka
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
 from tests.patterns.claims import claim, differs, holds
-from tests.patterns.home import WARM_UP
-from tests.patterns.stage import Actor, Stage, everything
+from tests.patterns.stage import Stage, everything
 
 TASKS = [
     f"transcode {name}.mp4" for name in ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen")
@@ -225,16 +224,6 @@ def test_a_redelivery_says_so(stage: Stage) -> None:
         assert again == 1
 
 
-def reached(stage: Stage, worker: Actor) -> bool:
-    """Submit tasks of no interest until the worker has had one; others may keep theirs."""
-
-    def offered() -> bool:
-        stage.call("submit", tasks=[WARM_UP])
-        return bool(worker.warmed_up)
-
-    return stage.happens(offered, worker)
-
-
 @claim(
     "A busy worker holds no more tasks than its prefetch limit; the others get the rest.",
     seen=HOARDED,
@@ -266,7 +255,7 @@ def test_a_busy_worker_holds_no_more_than_its_prefetch(stage: Stage) -> None:
         busy = stage.spawn("work", worker="A", prefetch=2, mode="hold")
         assert stage.happens(lambda: bool(busy.taken), busy)
         free = stage.spawn("work", worker="B", prefetch=2)
-        assert reached(stage, free)
+        assert stage.reached(free)
     else:
         busy = stage.spawn("work", worker="A", prefetch=2, mode="hold")
         free = stage.spawn("work", worker="B", prefetch=2)
@@ -323,7 +312,7 @@ def test_confirmed_tasks_survive_the_broker(stage: Stage) -> None:
         # until the workers have subscribed again.
         stage.call("declare")
         workers = [stage.spawn("work", worker=name) for name in "AB"]
-        assert all(reached(stage, worker) for worker in workers)
+        assert all(stage.reached(worker) for worker in workers)
         assert stage.in_time(lambda: everything("done", workers) == first, *workers), GONE
         for worker in workers:
             worker.kill()
