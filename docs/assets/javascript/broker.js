@@ -20,20 +20,26 @@
     for (const tab of document.querySelectorAll(`.tabbed-labels > label[data-for~="${root.dataset.broker || "-"}"]`)) document.getElementById(tab.htmlFor).checked = true;
   };
 
+  const show = (key) => {
+    const choice = document.querySelector(".broker-switch select");
+    root.dataset.broker = key;
+    if (choice) choice.value = [...choice.options].some((each) => each.value === key) ? key : "";
+    apply();
+  };
+  const reveal = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target && hidden(target)) { show(""); target.scrollIntoView(); }
+  };
+  addEventListener("hashchange", reveal);
+
+  // The theme calls it for each page, without a reload.
   const begin = () => {
-    const box = document.querySelector(".broker-switch");
-    if (!box) return apply();
-    const choice = box.querySelector("select"), said = box.querySelector("[role=status]");
-    const has = (key) => [...choice.options].some((each) => each.value === key);
-    const show = (key) => { root.dataset.broker = key; choice.value = has(key) ? key : ""; apply(); };
-    const reveal = () => {
-      const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-      if (target && hidden(target)) { show(""); target.scrollIntoView(); }
-    };
-    box.hidden = false;
     show(asked() ?? remembered());
     reveal();
-    addEventListener("hashchange", reveal);
+    const box = document.querySelector(".broker-switch");
+    if (!box) return;
+    const choice = box.querySelector("select"), said = box.querySelector("[role=status]");
+    box.hidden = false;
     choice.addEventListener("change", () => {
       remember(choice.value);
       show(choice.value);
