@@ -19,6 +19,7 @@ from handbook.brokers import BROKERS, addressed_in, named
 from tests.brokers import NotFoundError, NotOursError, Server, debian, make
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import work_root
+from tests.patterns.home import companions_as_found
 from tests.report import Report
 
 REQUIRED = os.environ.get("BROKERS") == "required"
@@ -165,6 +166,12 @@ class Servers:
         """End every server and remove its data."""
         for server in self._servers.values():
             server.close()
+
+
+@pytest.fixture(autouse=True)
+def _companions_as_found() -> Iterator[None]:
+    with companions_as_found():
+        yield
 
 
 @pytest.fixture(scope="session")

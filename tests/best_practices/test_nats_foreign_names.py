@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,7 @@ pytestmark = pytest.mark.broker("nats")
 def taken(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what loads a snippet of NATS that finds the server."""
     monkeypatch.setenv("NATS_URL", server.address)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in ("nats_client", "on_nats"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield lambda topic: load(download(SNIPPETS / topic / "on_nats.py", tmp_path))
-    for name in ("nats_client", "on_nats"):
-        sys.modules.pop(name, None)
+    return lambda topic: load(download(SNIPPETS / topic / "on_nats.py", tmp_path))
 
 
 @pytest.mark.parametrize("name", ["../secret", "secret", "/etc/passwd", "", "A" * 64])

@@ -184,14 +184,11 @@ def loaded(topic: str, server: Server, folder: Path) -> ModuleType:
 
 @pytest.fixture(autouse=True)
 def _restored_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the addresses and the companions that a test has loaded."""
+    """Forget the addresses that a test has set."""
     for broker in BROKERS:
         if broker.variable:
             monkeypatch.setenv(broker.variable, "")  # or what is added later would stay
             monkeypatch.delenv(broker.variable)
-    for companion in SNIPPETS.glob("*.py"):
-        monkeypatch.delitem(sys.modules, companion.stem, raising=False)
-    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 async def in_the_application(web: ModuleType, scene: Callable[[Any], Awaitable[None]]) -> None:

@@ -19,7 +19,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, overload
@@ -51,6 +51,22 @@ def load(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def companions_as_found() -> Iterator[None]:
+    """Leave the modules of snippets/ as they were: other tests hold them, and change them."""
+    names = [companion.stem for companion in SNIPPETS.glob("*.py")]
+    path, found = [*sys.path], {name: sys.modules.get(name) for name in names}
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name, module in found.items():
+            if module:
+                sys.modules[name] = module
+            else:
+                sys.modules.pop(name, None)
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,6 @@ def test_an_asker_raises_at_once_and_a_new_one_is_answered(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MQTT_URL", server.address)
-    sys.modules.pop("mqtt_session", None)
     snippet: Any = load(download(SNIPPETS / "patterns" / "request_reply" / "on_mqtt.py", tmp_path))
 
     async def handle(video: str) -> str:
@@ -121,17 +119,13 @@ def test_an_asker_raises_at_once_and_a_new_one_is_answered(
             assert await ask("dog", 20) == "dog: done"
         replier.cancel()
 
-    try:
-        asyncio.run(main())
-    finally:
-        sys.modules.pop("mqtt_session", None)
+    asyncio.run(main())
 
 
 def test_a_replier_answers_nowhere_else(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MQTT_URL", server.address)
-    sys.modules.pop("mqtt_session", None)
     snippet: Any = load(download(SNIPPETS / "patterns" / "request_reply" / "on_mqtt.py", tmp_path))
 
     async def handle(video: str) -> str:
@@ -151,17 +145,13 @@ def test_a_replier_answers_nowhere_else(
         assert not replier.done()
         replier.cancel()
 
-    try:
-        asyncio.run(main())
-    finally:
-        sys.modules.pop("mqtt_session", None)
+    asyncio.run(main())
 
 
 def test_a_device_hears_of_a_crash_and_is_offline_whenever_it_is_gone(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MQTT_URL", server.address)
-    sys.modules.pop("mqtt_session", None)
     snippet: Any = load(download(SNIPPETS / "use_cases/iot_telemetry/on_mqtt.py", tmp_path))
 
     async def presence() -> str:
@@ -184,7 +174,4 @@ def test_a_device_hears_of_a_crash_and_is_offline_whenever_it_is_gone(
             await snippet.put(camera, "gate/celsius", "43")
             assert await presence() == "online"
 
-    try:
-        asyncio.run(main())
-    finally:
-        sys.modules.pop("mqtt_session", None)
+    asyncio.run(main())
