@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tests.mutants.candidates import Mutant, pool
+from tests.mutants.score import Notes, record
 from tests.mutants.trial import NoProofError, explained, fits, noticed_by
 
 
@@ -18,16 +19,21 @@ def main() -> int:
     parser.add_argument("--only", default="", help="part of the path of the snippets they are of")
     parser.add_argument("--survival", action="store_true", help="run the survival suite, too")
     parser.add_argument("--parallel", type=int, default=2)
+    parser.add_argument("--record", action="store_true", help="write the score into docs/data")
     given = parser.parse_args()
     users = pool(given.only)
     drawn = random.Random(given.seed).sample([*users], min(given.number, len(users)))
     print(f"{len(drawn)} of {len(users)} mutants, seed {given.seed}", flush=True)
-    count = dict.fromkeys(("noticed", "explained", "SURVIVED", "not tried"), 0)
+    verdicts: dict[str, list[str]] = {
+        kind: [] for kind in ("noticed", "explained", "SURVIVED", "not tried")
+    }
+    notes = Notes()
 
     def verdict(mutant: Mutant) -> tuple[str, str]:
         try:
-            if test := noticed_by(mutant, users[mutant], survival=given.survival):
-                return "noticed", f"by {test}"
+            known = notes.of(mutant)
+            if test := known or noticed_by(mutant, users[mutant], survival=given.survival):
+                return "noticed", test
         except NoProofError as error:
             return "not tried", str(error)[-300:]
         reasons = (entry["reason"] for entry in explained() if fits(entry, mutant))
@@ -38,10 +44,14 @@ def main() -> int:
         trials = {threads.submit(verdict, mutant): mutant for mutant in drawn}
         for trial in as_completed(trials):
             kind, why = trial.result()
-            count[kind] += 1
+            verdicts[kind].append(str(trials[trial]))
+            if kind == "noticed":
+                notes.keep(trials[trial], why)
             print(f"{kind}: {trials[trial]} {why}".rstrip(), flush=True)
-    print(", ".join(f"{number} {kind}" for kind, number in count.items()), f"of {len(drawn)}")
-    return 1 if count["SURVIVED"] or count["not tried"] else 0
+    print(", ".join(f"{len(those)} {kind}" for kind, those in verdicts.items()))
+    if given.record:
+        record(given.seed, len(users), verdicts)
+    return 1 if verdicts["SURVIVED"] or verdicts["not tried"] else 0
 
 
 if __name__ == "__main__":
