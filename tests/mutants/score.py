@@ -60,7 +60,5 @@ def record(seed: int, of: int, verdicts: Mapping[str, Sequence[str]], file: Path
         "survived": sorted(verdicts["SURVIVED"]),
         "not_tried": sorted(verdicts["not tried"]),
     }
-    text = json.dumps(
-        dict(sorted(scores.items(), key=lambda one: int(one[0]))), indent=1, ensure_ascii=False
-    )
-    keep(file, text + "\n")
+    ordered = {key: scores[key] for key in sorted(scores, key=int)}
+    keep(file, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")

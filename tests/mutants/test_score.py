@@ -16,12 +16,12 @@ ONE, OTHER, *_ = mutants_of(SNIPPETS / FILE)
 
 
 def test_what_was_noticed_is_known_again(tmp_path: Path) -> None:
-    score.Notes(tmp_path).keep(ONE, "tests/one.py::test_one")
-    score.Notes(tmp_path).keep(OTHER, "tests/one.py::test_other")
+    score.Notes(tmp_path).keep(ONE, "test_one")
+    score.Notes(tmp_path).keep(OTHER, "test_other")
     again = score.Notes(tmp_path)
     assert [again.of(ONE), again.of(OTHER)] == [
-        "tests/one.py::test_one",
-        "tests/one.py::test_other",
+        "test_one",
+        "test_other",
     ]
 
 
@@ -29,7 +29,7 @@ def test_it_is_known_no_more_when_the_file_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = score.Notes(tmp_path / "notes")
-    notes.keep(ONE, "tests/one.py::test_one")
+    notes.keep(ONE, "test_one")
     changed = tmp_path / FILE
     changed.parent.mkdir(parents=True)
     changed.write_text((SNIPPETS / FILE).read_text() + "\n")
@@ -41,7 +41,7 @@ def test_each_seed_has_a_score_and_another_leaves_it(tmp_path: Path) -> None:
     file = tmp_path / "mutants.json"
     kinds = ("noticed", "explained", "SURVIVED", "not tried")
     for seed, noticed in (7, ["a", "b"]), (3, ["a"]), (7, ["c"]):
-        verdicts = {**dict.fromkeys(kinds, [str(ONE)]), "noticed": noticed}
+        verdicts = {kind: [str(ONE)] for kind in kinds} | {"noticed": noticed}
         score.record(seed, 100, verdicts, file)
     scores = json.loads(file.read_text())
     assert list(scores) == ["3", "7"]
