@@ -12,6 +12,7 @@ class Broker:
 
     `variable` is the environment variable with its address; the minibroker has none,
     because it lives in the reader's own process. `also` are shorter names in tables and lists.
+    A server is taught from version `oldest` on, and is of the newest generation from `newest` on.
     """
 
     key: str
@@ -19,6 +20,8 @@ class Broker:
     variable: str | None
     default_address: str | None
     also: tuple[str, ...] = ()
+    oldest: tuple[int, ...] = ()
+    newest: tuple[int, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -31,16 +34,49 @@ class Broker:
 
 BROKERS = (
     Broker("minibroker", "Minibroker", None, None),
-    Broker("rabbitmq", "RabbitMQ", "RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/"),
-    Broker("kafka", "Kafka", "KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
-    Broker("nats", "NATS JetStream", "NATS_URL", "nats://127.0.0.1:4222", ("NATS",)),
-    Broker("redis", "Redis Streams", "REDIS_URL", "redis://127.0.0.1:6379/0", ("Redis",)),
-    Broker("mqtt", "MQTT (Mosquitto)", "MQTT_URL", "mqtt://127.0.0.1:1883", ("MQTT", "Mosquitto")),
+    Broker(
+        "rabbitmq",
+        "RabbitMQ",
+        "RABBITMQ_URL",
+        "amqp://guest:guest@127.0.0.1:5672/",
+        oldest=(4, 0),
+        newest=(4, 3),
+    ),
+    Broker("kafka", "Kafka", "KAFKA_BOOTSTRAP", "127.0.0.1:9092", oldest=(4, 0), newest=(4, 4)),
+    Broker(
+        "nats",
+        "NATS JetStream",
+        "NATS_URL",
+        "nats://127.0.0.1:4222",
+        ("NATS",),
+        oldest=(2, 10),
+        newest=(2, 15),
+    ),
+    Broker(
+        "redis",
+        "Redis Streams",
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        ("Redis",),
+        oldest=(8, 0),
+        newest=(8, 0, 6),
+    ),
+    Broker(
+        "mqtt",
+        "MQTT (Mosquitto)",
+        "MQTT_URL",
+        "mqtt://127.0.0.1:1883",
+        ("MQTT", "Mosquitto"),
+        oldest=(2, 0, 20),
+        newest=(2, 1),
+    ),
     Broker(
         "postgresql",
         "PostgreSQL",
         "DATABASE_URL",
         "postgresql://postgres@127.0.0.1:5432/postgres",
+        oldest=(17,),
+        newest=(18,),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The project's own folder of servers: a small Debian 13, and the programs in it.
+"""The project's own folder of servers: a small Debian, and the programs in it.
 
 A program of the folder runs under bubblewrap: its own view of the files, its own process
 namespace. When the process that started it ends, for whatever reason, the kernel ends
@@ -11,33 +11,10 @@ import os
 import shutil
 from pathlib import Path
 
-#: Exactly what set-up puts into the folder. A change here makes set-up build it anew.
-SUITE = "trixie"
-PACKAGES = (
-    "amqp-tools",
-    "chromium",
-    "kcat",
-    "mosquitto",
-    "mosquitto-clients",
-    "nats-server",
-    "openjdk-21-jre-headless",
-    "postgresql-17",
-    "rabbitmq-server",
-    "redis-server",
-    "redis-tools",
-)
+from tests.brokers.generations import Generation, wanted
 
-#: Programs that are not on the search path of an ordinary shell.
-SEARCH_PATH = ":".join(
-    (
-        "/usr/lib/postgresql/17/bin",
-        "/usr/lib/rabbitmq/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    )
-)
+#: What runs.
+CHOSEN = wanted()[0]
 
 #: Debian's user without rights: some servers refuse to run as root, some drop to a user.
 NOBODY = "65534"
@@ -61,25 +38,32 @@ def cache() -> Path:
     return Path(base).resolve() / "message-brokers-handbook"
 
 
-def folder() -> Path:
+def folder(of: Generation = CHOSEN) -> Path:
     """Return where the Debian folder is, or will be."""
-    return cache() / f"debian-{SUITE}"
+    return cache() / f"debian-{of.suite}"
 
 
-def kafka_jars() -> Path:
+def kafka_jars(of: Generation = CHOSEN) -> Path:
     """Return the folder with Kafka's jars, as the machine sees it."""
-    return folder() / "opt" / "kafka"
+    return folder(of) / "opt" / "kafka"
 
 
-def has(program: str) -> bool:
+def _search_path(of: Generation) -> tuple[str, ...]:
+    """Return where programs are, some of them not on the search path of an ordinary shell."""
+    postgresql = f"/usr/lib/postgresql/{of.postgresql}/bin"
+    usual = ("/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+    return (postgresql, "/usr/lib/rabbitmq/bin", *usual)
+
+
+def has(program: str, of: Generation = CHOSEN) -> bool:
     """Tell whether the folder holds `program`, and whether this machine can run it."""
-    root = folder()
+    root = folder(of)
     return shutil.which("bwrap") is not None and any(
-        (root / place.lstrip("/") / program).exists() for place in SEARCH_PATH.split(":")
+        (root / place.lstrip("/") / program).exists() for place in _search_path(of)
     )
 
 
-def command(program: str, *arguments: str) -> list[str]:
+def command(program: str, *arguments: str, of: Generation = CHOSEN) -> list[str]:
     """Return the command line that runs a program of the folder as an ordinary user."""
     # No more of it: what a killed PostgreSQL leaves there has to go with its own /dev/shm.
     ours = str(MEMORY / f"handbook-{os.environ.get(RUN)}")
@@ -87,11 +71,11 @@ def command(program: str, *arguments: str) -> list[str]:
         "bwrap",
         *_NOBODY_INSIDE,
         *("--unshare-pid", "--die-with-parent"),
-        *("--ro-bind", str(folder()), "/"),
+        *("--ro-bind", str(folder(of)), "/"),
         *("--proc", "/proc", "--dev", "/dev"),
         *("--bind", str(SHARED), str(SHARED)),
         *("--bind-try", ours, ours),
-        *("--setenv", "PATH", SEARCH_PATH),
+        *("--setenv", "PATH", ":".join(_search_path(of))),
         program,
         *arguments,
     ]

@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.brokers import debian
-from tests.brokers.server import DEBIAN, Server, newer, wait_until
+from tests.brokers.server import DEBIAN, Server, wait_until
 from tests.brokers.versions import printed_by
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Kafka(Server):
 
     @classmethod
     def on_machine(cls) -> bool:
-        return newer(_version(_machine_jars()), (4,)) and bool(printed_by("java", "-version"))
+        return cls.taught(_version(_machine_jars())) and bool(printed_by("java", "-version"))
 
     @classmethod
     def in_folder(cls) -> bool:

@@ -9,7 +9,7 @@ import urllib.request
 import nats
 
 from tests.brokers import debian
-from tests.brokers.server import Server, newer
+from tests.brokers.server import Server
 from tests.brokers.versions import printed_by
 
 
@@ -23,7 +23,7 @@ class Nats(Server):
     @classmethod
     def on_machine(cls) -> bool:
         found = re.search(r"v(\d[\d.]+)", printed_by("nats-server", "--version"))
-        return found is not None and newer(found[1], (2, 10))
+        return found is not None and cls.taught(found[1])
 
     @classmethod
     def in_folder(cls) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import psycopg
 
 from tests.brokers import debian
-from tests.brokers.server import Server, newer
+from tests.brokers.server import Server
 from tests.brokers.versions import printed_by
 
 
@@ -23,7 +23,7 @@ class Postgresql(Server):
     def on_machine(cls) -> bool:
         found = re.search(r"\) (\d[\d.]*)", printed_by("postgres", "--version"))
         return (
-            found is not None and newer(found[1], (17,)) and bool(printed_by("initdb", "--version"))
+            found is not None and cls.taught(found[1]) and bool(printed_by("initdb", "--version"))
         )
 
     @classmethod

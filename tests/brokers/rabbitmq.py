@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 
 from tests.brokers import debian
-from tests.brokers.server import Server, answers, newer, wait_until
+from tests.brokers.server import Server, answers, wait_until
 from tests.brokers.versions import printed_by
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -38,7 +38,7 @@ class Rabbitmq(Server):
     @classmethod
     def on_machine(cls) -> bool:
         found = re.search(r"^(\d[\d.]+)", printed_by("rabbitmqctl", "version"), re.MULTILINE)
-        return found is not None and newer(found[1], (4,))
+        return found is not None and cls.taught(found[1])
 
     @classmethod
     def in_folder(cls) -> bool:

@@ -6,7 +6,7 @@ import re
 import socket
 
 from tests.brokers import debian
-from tests.brokers.server import Server, answers, newer
+from tests.brokers.server import Server, answers
 from tests.brokers.versions import printed_by
 
 
@@ -18,7 +18,7 @@ class Redis(Server):
     @classmethod
     def on_machine(cls) -> bool:
         found = re.search(r"v=([\d.]+)", printed_by("redis-server", "--version"))
-        return found is not None and newer(found[1], (8,))
+        return found is not None and cls.taught(found[1])
 
     @classmethod
     def in_folder(cls) -> bool:

@@ -29,6 +29,7 @@ from mirakuru.exceptions import ProcessExitedWithError, TimeoutExpired
 
 from handbook.brokers import Broker, named
 from tests.brokers import debian
+from tests.brokers.generations import NEWEST
 
 START_SECONDS = 90
 STOP_SECONDS = 90
@@ -52,7 +53,7 @@ class Source:
     command: Callable[..., list[str]]
 
 
-DEBIAN = Source("Debian folder", debian.command)
+DEBIAN = Source(f"folder, {debian.CHOSEN.name}", debian.command)
 MACHINE = Source("this machine", debian.on_this_machine)
 ADDRESS = Source("given by address", debian.on_this_machine)
 
@@ -241,6 +242,16 @@ class Server(ABC):
         """Remove everything that a test may have left in the running server."""
 
     # What every server can do.
+
+    @classmethod
+    def taught(cls, version: str) -> bool:
+        """Tell whether a version is of the generation that runs, or newer."""
+        broker = named(cls.key)
+        return newer(version, broker.newest if debian.CHOSEN is NEWEST else broker.oldest)
+
+    def at_least(self, *version: int) -> bool:
+        """Tell whether the running server has this version, or a newer one."""
+        return newer(self.version().split()[-1], version)
 
     @property
     def broker(self) -> Broker:
