@@ -1,5 +1,6 @@
 # ---
 # description: How long a task waits in a queue, by how busy the workers are, how unequal the work is and how many share it. A formula to size workers and to say when a backlog is gone, checked against a simulation.
+# keywords: "queueing theory, queue length, utilisation, utilization, M/M/1, Little's law, wait, latency, how many workers, scaling, autoscaling, capacity"
 # ---
 
 # %% [markdown]

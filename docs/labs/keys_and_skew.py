@@ -1,6 +1,7 @@
 # ---
 # description: Why twelve partitions don't employ twelve workers when keys are unequal, which keys
 #   move when there are more partitions, and what each way out costs.
+# keywords: "hot key, hot partition, skew, hash, partition key, partitions, sharding, imbalance, how many partitions, consistent hashing"
 # ---
 
 # %% [markdown]

@@ -2,6 +2,7 @@
 # description: A worker is killed between receive, work and acknowledge, at every step, on the
 #   minibroker and on six real brokers. What became of each message, counted.
 # needs: [../data/lost_or_twice.json]
+# keywords: "at most once, at least once, exactly once, message loss, lost message, duplicate, acknowledge, kill, crash"
 # ---
 
 # %% [markdown]

@@ -2,6 +2,7 @@
 # description: >-
 #   A lab: a service is slow for ten seconds, and the retries of its clients keep it down. Fixed
 #   pauses, back-off, jitter, a retry budget and a circuit breaker, simulated and asserted.
+# keywords: "back-off, backoff, jitter, circuit breaker, retry budget, thundering herd, cascading failure, overload, exponential backoff, metastable"
 # ---
 
 # %% [markdown]

@@ -2,6 +2,7 @@
 # description: >-
 #   A lab: one component slows down, and others fail that never call it. Calls, a pool, a queue and
 #   a queue with a limit, simulated: who waits, who fails, and where a queue only moves the pain.
+# keywords: "noisy neighbour, noisy neighbor, slow consumer, prefetch, head-of-line blocking, fairness, slow task, multi-tenant"
 # ---
 
 # %% [markdown]

@@ -1,6 +1,7 @@
 # ---
 # description: Confirms one by one, in batches, in flight and not at all, with and without fsync, measured on six brokers and shown as ratios within each.
 # needs: [../data/what_safety_costs.json]
+# keywords: "benchmark, throughput, latency, publisher confirms, fsync, acks, performance, durability, speed, how fast, messages per second"
 # ---
 
 # %% [markdown]
