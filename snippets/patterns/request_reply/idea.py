@@ -1,0 +1,40 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = []
+# ///
+"""Request-reply: each request says where its own reply has to go."""
+
+import asyncio
+
+from minibroker import Broker
+
+BROKER = Broker()
+MINUTES = {"cat.mp4": "3", "owl.mp4": "90"}
+
+
+async def ask(video: str) -> None:
+    mine = f"replies.{video}"  # Nobody else reads it.
+    BROKER.declare(mine)
+    BROKER.publish("lengths", video, reply_to=mine)
+    with BROKER.consume(mine) as replies:
+        reply = await replies.inbox.get()
+        print(f"{video}: {reply.message.body} min, in truth {MINUTES[video]}")
+        reply.ack()
+
+
+async def answer() -> None:
+    with BROKER.consume("lengths", prefetch=2) as requests:
+        cat, owl = await requests.inbox.get(), await requests.inbox.get()
+        for request in (owl, cat):  # The owl is on the faster disk.
+            minutes = MINUTES[request.message.body]
+            BROKER.publish(request.message.headers["reply_to"], minutes)
+            request.ack()
+
+
+async def main() -> None:
+    BROKER.declare("lengths")
+    await asyncio.gather(ask("cat.mp4"), ask("owl.mp4"), answer())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,39 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = []
+# ///
+"""Request-reply, as one writes it first: one queue for everybody's replies."""
+
+import asyncio
+
+from minibroker import Broker
+
+BROKER = Broker()
+MINUTES = {"cat.mp4": "3", "owl.mp4": "90"}
+
+
+async def ask(video: str) -> None:
+    BROKER.publish("lengths", video)
+    with BROKER.consume("replies") as replies:
+        reply = await replies.inbox.get()
+        print(f"{video}: {reply.message.body} min, in truth {MINUTES[video]}")
+        reply.ack()
+
+
+async def answer() -> None:
+    with BROKER.consume("lengths", prefetch=2) as requests:
+        cat, owl = await requests.inbox.get(), await requests.inbox.get()
+        for request in (owl, cat):  # The owl is on the faster disk.
+            minutes = MINUTES[request.message.body]
+            BROKER.publish("replies", minutes)
+            request.ack()
+
+
+async def main() -> None:
+    BROKER.declare("lengths")
+    BROKER.declare("replies")
+    await asyncio.gather(ask("cat.mp4"), ask("owl.mp4"), answer())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
