@@ -1,0 +1,35 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = []
+# ///
+"""Idempotent receiver, before it: each delivery of a view is counted."""
+
+import asyncio
+import sqlite3
+
+from minibroker import Broker
+
+BROKER, DB = Broker(), sqlite3.connect(":memory:")
+
+
+async def receive(*, crash: bool) -> None:
+    with BROKER.consume("views") as consumer:
+        delivery = await consumer.inbox.get()
+        with DB:  # It commits what follows, or undoes it.
+            DB.execute("UPDATE views SET count = count + 1")
+        if not crash:  # A crash comes before that.
+            delivery.ack()
+
+
+async def main() -> None:
+    DB.execute("CREATE TABLE views AS SELECT 0 AS count")
+    BROKER.declare("views")
+    BROKER.publish("views", "cat.mp4", id="5f0c")
+    await receive(crash=True)
+    await receive(crash=False)
+    (count,) = DB.execute("SELECT count FROM views").fetchone()
+    print(f"one person watched cat.mp4; counted: {count}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
