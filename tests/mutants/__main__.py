@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import queue
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 
 from tests.mutants.candidates import Mutant, pool
 from tests.mutants.score import Notes, record
-from tests.mutants.trial import NoProofError, explained, fits, noticed_by
+from tests.mutants.tester import started
+from tests.mutants.trial import NoProofError, Trials, explained, fits
 
 
 def main() -> int:
@@ -28,19 +31,27 @@ def main() -> int:
         kind: [] for kind in ("noticed", "explained", "SURVIVED", "not tried")
     }
     notes = Notes()
+    idle = queue.Queue[Trials]()
 
     def verdict(mutant: Mutant) -> tuple[str, str]:
+        if test := notes.of(mutant):
+            return "noticed", test
+        trials = idle.get()
         try:
-            known = notes.of(mutant)
-            if test := known or noticed_by(mutant, users[mutant], survival=given.survival):
+            if test := trials.noticed_by(mutant, users[mutant], survival=given.survival):
                 return "noticed", test
         except NoProofError as error:
             return "not tried", str(error)[-300:]
+        finally:
+            idle.put(trials)
         reasons = (entry["reason"] for entry in explained() if fits(entry, mutant))
         reason = next(reasons, "")
         return ("explained" if reason else "SURVIVED"), reason
 
-    with ThreadPoolExecutor(given.parallel) as threads:
+    with ExitStack() as stack:
+        for _ in range(given.parallel):
+            idle.put(Trials(stack.enter_context(started())))
+        threads = stack.enter_context(ThreadPoolExecutor(given.parallel))
         trials = {threads.submit(verdict, mutant): mutant for mutant in drawn}
         for trial in as_completed(trials):
             kind, why = trial.result()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.candidates import Mutant, mutants_of, pool
-from tests.mutants.trial import EQUIVALENT, explained, fails, fits, rounds_for
+from tests.mutants.tester import started
+from tests.mutants.trial import EQUIVALENT, explained, fits, rounds_for
 from tests.snippets.running import MUTANT, SNIPPETS, download, name
 
 WORK_QUEUE = "patterns/work_queue/on_minibroker.py"
@@ -72,25 +73,27 @@ def test_a_companion_is_tried_with_all_who_use_it() -> None:
     importing = [name(path) for path in patterns if "redis_client" in path.read_text()]
     assert users["redis_client.py"] == importing
     assert [*{one.file for one in pool(WORK_QUEUE)}] == [WORK_QUEUE]
-    [output, claims] = rounds_for([WORK_QUEUE], survival=False)
-    assert output == [OUTPUT]
-    assert claims == [
-        "tests/patterns/test_work_queue.py",
-        "-k",
-        "(minibroker) and not without-its-line",
+    assert rounds_for([WORK_QUEUE], survival=False) == [
+        [
+            OUTPUT,
+            "tests/patterns/test_work_queue.py",
+            "-k",
+            "(minibroker) and not without-its-line",
+        ]
     ]
 
 
-@pytest.mark.parametrize(
-    ("lacking", "noticed"),
-    [
-        ("BROKER.declare(QUEUE)", True),
-        ('raise LookupError(f"no queue for {task!r}: call declare() first")', False),
-    ],
-    ids=["the queue", "an error that does not come"],
-)
-def test_it_tells_what_is_noticed(lacking: str, noticed: bool) -> None:
-    assert fails([OUTPUT], of(WORK_QUEUE)[lacking]) == (OUTPUT if noticed else None)
+def test_it_tells_what_is_noticed_and_goes_on() -> None:
+    mutants = of(WORK_QUEUE)
+    with started() as one:
+        for lacking, noticed in {
+            "BROKER.declare(QUEUE)": True,
+            'raise LookupError(f"no queue for {task!r}: call declare() first")': False,
+            "delivery.ack()": True,
+        }.items():
+            run = one.run([OUTPUT], mutants[lacking])
+            assert (run.failed, run.passed) == ((OUTPUT, []) if noticed else (None, [OUTPUT])), run
+        assert one.run([OUTPUT], None).passed == [OUTPUT]
 
 
 def test_every_explained_line_is_there() -> None:
