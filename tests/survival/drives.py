@@ -127,7 +127,9 @@ async def drive_live(handle):
 async def drive_live(handle):
     async with lifespan(app):
         while True:
-            await handle(await transcoded.get())
+            while transcoded:
+                await handle(transcoded.popleft())
+            await asyncio.sleep(0.05)
 
 
 async def drive_feed(messages):

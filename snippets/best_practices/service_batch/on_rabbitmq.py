@@ -10,7 +10,14 @@ from contextlib import suppress
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from rabbitmq_client import connect, dead_letters_to, declare_queue, look
+from rabbitmq_client import (
+    connect,
+    dead_letters_to,
+    declare_queue,
+    look,
+    raw,
+    text,
+)
 from rabbitmq_client import publish as publish_one
 
 QUEUE, DEAD = "views", "views.dead"
@@ -28,11 +35,7 @@ async def declare(channel: AbstractChannel) -> None:
 
 async def publish(channel: AbstractChannel, views: Sequence[str]) -> None:
     for view in views:
-        await publish_one(channel, QUEUE, view.encode())
-
-
-def text(message: AbstractIncomingMessage) -> str:
-    return message.body.decode(errors="surrogateescape")
+        await publish_one(channel, QUEUE, raw(view))
 
 
 async def next_batch(inbox: Inbox) -> list[AbstractIncomingMessage]:

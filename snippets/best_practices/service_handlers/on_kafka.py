@@ -38,12 +38,22 @@ async def submit(producer: AIOKafkaProducer, tasks: Sequence[str]) -> None:
         await send(producer, TOPIC, task)
 
 
+async def _safely(handle: Handler, name: str) -> None:
+    try:
+        await handle(name)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():  # the worker is to end
+            raise
+        raise RuntimeError(f"cancelled in its handler: {name}") from error
+
+
 async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     held: dict[TopicPartition, set[int]] = defaultdict(set)
     running: set[asyncio.Task[None]] = set()
 
     async def one(record: ConsumerRecord) -> None:
-        await handle(text(record))
+        await _safely(handle, text(record))
         held[place(record)].remove(record.offset)  # a failed one stays
 
     async def commit_done() -> None:
