@@ -46,7 +46,8 @@ class Snippet:
     def download_name(self) -> str:
         """A name that says what the file is once it lies in a folder of downloads."""
         folder = Path(self.path).parent.name
-        return f"{folder}_{self.name}" if self.name.startswith("on_") else self.name
+        vague = self.name.startswith(("on_", "idea"))
+        return f"{folder}_{self.name}" if vague else self.name
 
     @cached_property
     def companions(self) -> list[str]:
@@ -86,18 +87,28 @@ class Snippet:
             start = self.code.find(text, start + len(text))
         return found
 
+    @cached_property
+    def sections(self) -> dict[str, range]:
+        """The functions and classes, each with its lines, decorators included."""
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        return {
+            node.name: range(
+                min([node.lineno, *(each.lineno for each in node.decorator_list)]),
+                (node.end_lineno or node.lineno) + 1,
+            )
+            for node in ast.parse(self.code).body
+            if isinstance(node, kinds)
+        }
+
     def section(self, name: str) -> str:
         """Return the function or class called `name`, with its decorators."""
-        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-        nodes = {node.name: node for node in ast.parse(self.code).body if isinstance(node, kinds)}
-        if name not in nodes:
+        if name not in self.sections:
             raise SnippetError(
                 f"{FOLDER}/{self.path} has no section {name!r}; its functions and classes are: "
-                + ", ".join(nodes)
+                + ", ".join(self.sections)
             )
-        node = nodes[name]
-        first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-        return "".join(self.code.splitlines(keepends=True)[first - 1 : node.end_lineno])
+        lines = self.sections[name]
+        return "".join(self.code.splitlines(keepends=True)[lines[0] - 1 : lines[-1]])
 
 
 def _imported(code: str) -> set[str]:

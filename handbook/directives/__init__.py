@@ -18,7 +18,7 @@ from markdown.preprocessors import Preprocessor
 
 from handbook import page
 from handbook.diagrams import DiagramError
-from handbook.directives import choose, claims, code, diagram, rosetta, support, survival
+from handbook.directives import choose, claims, code, diagram, idea, rosetta, support, survival
 from handbook.directives.choose import ChooseError
 from handbook.directives.project import Project
 from handbook.evidence import EvidenceError, test_line
@@ -34,9 +34,12 @@ _FOOTNOTE = re.compile(r"\[\^(?P<name>[^\]\s]+)\](?P<defined>:?)")
 _OUTWARD = re.compile(
     r"(?P<label>[^\[\]]*)\]\((?P<path>(?:\.\./)+[^)#\s]*)(?:#(?P<test>\w+))?(?=\))"
 )
+#: What a directive writes as HTML is our own: it is put away before anybody looks for an author's.
+_ELEMENT = re.compile(r"<([a-z]+)\b(?![^>]* markdown\b).*</\1>\Z(?<!</span>)")
 _EXPANDERS = {
     "code": code.topic,
     "file": code.file,
+    "idea": idea.expand,
     "claims": claims.table,
     "choose": choose.form,
     "recording": diagram.recording,
@@ -143,8 +146,22 @@ class DirectivePreprocessor(Preprocessor):
         ) as error:
             raise page.current.error(index, str(error)) from None
         if expanded.startswith("<"):
-            expanded = self.md.htmlStash.store(expanded)
-        return ["", *((indent + each).rstrip() for each in expanded.split("\n")), ""]
+            lines = [self.md.htmlStash.store(expanded)]
+        else:
+            lines = self._put_away(expanded.split("\n"))
+        return ["", *((indent + each).rstrip() for each in lines), ""]
+
+    def _put_away(self, lines: list[str]) -> list[str]:
+        """Return the lines with a placeholder for each element that a directive wrote whole."""
+        closing = None
+        for index, line in enumerate(lines):
+            if closing is None and (fence := _FENCE.match(line)):
+                closing = _end_of_fence(lines, index, fence["fence"])
+            if closing is None and _ELEMENT.match(line):
+                lines[index] = self.md.htmlStash.store(line)
+            if closing == index:
+                closing = None
+        return lines
 
 
 def _match_footnotes(*, defined: dict[str, int], named: dict[str, int]) -> None:

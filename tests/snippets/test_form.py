@@ -39,6 +39,8 @@ LONGER = {
     "patterns/event_replay/on_rabbitmq.py": 130,
     "patterns/partitioned_consumers/on_rabbitmq.py": 107,
 }
+#: What a pattern's page shows first: lines of code, without the head and the docstring.
+IDEA, IDEA_LINES = "idea*.py", 25
 TOPICS = sorted(path for path in (SNIPPETS / "patterns").iterdir() if path.is_dir())
 
 each = pytest.mark.parametrize("snippet", all_snippets(), ids=name)
@@ -79,15 +81,19 @@ def test_head_names_exactly_what_is_imported(snippet: Path) -> None:
 @each
 def test_size_and_width(snippet: Path) -> None:
     lines = snippet.read_text().splitlines()
+    least = 10 if snippet.match(IDEA) else 30
     assert (
-        30 <= len(lines) <= LONGER.get(name(snippet), 100 if "patterns" in snippet.parts else 145)
+        least
+        <= len(lines)
+        <= LONGER.get(name(snippet), 100 if "patterns" in snippet.parts else 145)
     )
     assert max(map(len, lines)) <= 79
 
 
 def test_half_of_the_patterns_snippets_are_short() -> None:
     # The aim is 80; what is reached stays reached.
-    lines = [len(path.read_text().splitlines()) for topic in TOPICS for path in topic.glob("*.py")]
+    files = [path for topic in TOPICS for path in topic.glob("on_*.py")]
+    lines = [len(path.read_text().splitlines()) for path in files]
     assert statistics.median(lines) <= 92
 
 
@@ -113,7 +119,7 @@ def test_nothing_is_silenced(snippet: Path) -> None:
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda path: path.name)
 def test_topic_is_on_known_brokers_with_one_signature(topic: Path) -> None:
-    files = sorted(topic.glob("*.py"))
+    files = sorted(topic.glob("on_*.py"))
     assert {path.name for path in files} <= {broker.file_name for broker in BROKERS}
     # The minibroker's snippet has the pattern's functions and nothing else. A broker's function may
     # take what is open before these parameters, and options of its own after them.
@@ -128,6 +134,18 @@ def test_topic_is_on_known_brokers_with_one_signature(topic: Path) -> None:
             assert parameters in (given[: len(parameters)], given[1 : len(parameters) + 1]), (
                 f"{path.name}: {function}"
             )
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda path: path.name)
+def test_an_idea_is_two_short_files_on_the_minibroker(topic: Path) -> None:
+    beside = {path.name for path in topic.glob("*.py")} - {one.file_name for one in BROKERS}
+    assert beside == {"idea.py", "idea_fails.py"}, f"{topic.name} has others: {beside}"
+    for path in sorted(topic.glob(IDEA)):
+        assert [each.name for each in companions(path)] == ["minibroker.py"], name(path)
+        _, docstring, code = path.read_text().split('"""', 2)
+        assert "\n" not in docstring, f"{name(path)}: the docstring is one line"
+        lines = [line for line in code.splitlines() if line.strip()]
+        assert len(lines) <= IDEA_LINES, f"{name(path)} has {len(lines)} lines of code"
 
 
 def _signatures(path: Path) -> dict[str, tuple[list[str], str]]:

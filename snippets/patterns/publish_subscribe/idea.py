@@ -1,0 +1,36 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = []
+# ///
+"""Each service takes events from a queue of its own."""
+
+import asyncio
+
+from minibroker import Broker
+
+BROKER = Broker()
+QUEUE_OF = {"thumbnailer": "thumbnails", "notifier": "mails"}
+
+
+async def receive(subscriber: str) -> None:
+    with BROKER.consume(QUEUE_OF[subscriber], subscriber) as consumer:
+        event = await anext(aiter(consumer))
+        print(f"the {subscriber} hears of {event.message.body}")
+        event.ack()
+
+
+async def main() -> None:
+    for queue in QUEUE_OF.values():
+        BROKER.declare(queue)
+        BROKER.bind(queue, "uploads")
+    for video in ("cat.mp4", "dog.mp4"):
+        BROKER.publish("uploads", video)
+    for subscriber, queue in [*QUEUE_OF.items()] * 2:
+        if BROKER.queues[queue].ready:
+            await receive(subscriber)
+        else:
+            print(f"the {subscriber} misses an event")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
