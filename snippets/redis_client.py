@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.lock import Lock
 from redis.exceptions import ConnectionError as LostError
@@ -32,7 +32,7 @@ Entry = tuple[str, dict[str, str]]
 @asynccontextmanager
 async def connect() -> AsyncIterator[Redis]:
     """Open what a service keeps."""
-    async with Redis.from_url(
+    pool = ConnectionPool.from_url(
         URL,
         decode_responses=True,
         encoding_errors="surrogateescape",  # any bytes, there and back
@@ -40,7 +40,11 @@ async def connect() -> AsyncIterator[Redis]:
         socket_connect_timeout=SECONDS,
         # XADD again could add twice; XREADGROUP again would skip entries.
         retry=None,
-    ) as redis:
+    )
+    if pool.connection_kwargs.get("protocol") == 3:
+        # It is the default. Asked for, it gives answers of another shape.
+        del pool.connection_kwargs["protocol"]
+    async with Redis.from_pool(pool) as redis:
         yield redis
 
 

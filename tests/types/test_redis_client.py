@@ -272,3 +272,18 @@ def test_a_name_without_a_tag_is_refused_by_a_cluster(cluster: Cluster, tmp_path
         again = stage.spawn("dead", redrive=True)
         assert stage.happens(lambda: again.ended, again)
         assert "CrossSlot" in again.error
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_an_address_may_name_the_protocol(client: ModuleType, protocol: int) -> None:
+    """The client's answers have another shape when version 3 is asked for, though it is used."""
+    client.URL += f"?protocol={protocol}"
+
+    async def scene() -> list[Any]:
+        async with client.connect() as its:
+            await client.create_group(its, "transcode", "workers")
+            await client.add(its, [("transcode", {"task": "cat.mp4"})])
+            taken = await client.Worker(its, "transcode", "workers", "A", 2_000).take()
+            return [fields for _, fields in taken + await client.look_behind(its, "transcode")]
+
+    assert asyncio.run(scene()) == [{"task": "cat.mp4"}] * 2
