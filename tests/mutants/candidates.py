@@ -7,13 +7,12 @@ a constant, and the one assignment of a local name. `main()` is the demonstratio
 from __future__ import annotations
 
 import ast
-import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.snippets.running import MINIBROKER, all_snippets, companions, name, replaced
+from tests.snippets.running import MINIBROKER, all_snippets, companions, name
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 STATEMENTS = (
@@ -50,9 +49,10 @@ class Mutant:
         change = f" -> {self.instead}" if self.instead in {"True", "False"} else ""
         return f"{self.file}:{self.line}: {self.taken}{change}"
 
-    def variable(self) -> str:
-        """Return it for the environment of the tests, whose copies of the file then lack it."""
-        return json.dumps(asdict(self))
+    def of(self, code: str) -> str:
+        """Return the file's text without what was taken away."""
+        assert code[self.start : self.end] == self.text, f"{self.file} was changed meanwhile"
+        return f"{code[: self.start]}{self.instead}{code[self.end :]}"
 
 
 def mutants_of(file: Path) -> list[Mutant]:
@@ -142,7 +142,7 @@ def _with_comma(code: str, start: int, end: int) -> tuple[int, int]:
 
 def _compiles(mutant: Mutant, code: str) -> bool:
     try:
-        compile(replaced(code, asdict(mutant)), mutant.file, "exec")
+        compile(mutant.of(code), mutant.file, "exec")
     except SyntaxError:
         return False
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,12 +27,12 @@ class Notes:
 
     def of(self, mutant: Mutant) -> str | None:
         """Return the test that noticed the mutant in an earlier run."""
-        return self._read(mutant).get(mutant.variable())
+        return self._read(mutant).get(self._key(mutant))
 
     def keep(self, mutant: Mutant, test: str) -> None:
         """Note it at once: the run may be interrupted."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        known = self._read(mutant) | {mutant.variable(): test}
+        known = self._read(mutant) | {self._key(mutant): test}
         keep(self._file(mutant), json.dumps({"text": self._text(mutant), "noticed": known}))
 
     def _read(self, mutant: Mutant) -> dict[str, str]:
@@ -42,6 +43,10 @@ class Notes:
 
     def _file(self, mutant: Mutant) -> Path:
         return self._folder / f"{mutant.file.replace('/', '.')}.json"
+
+    @staticmethod
+    def _key(mutant: Mutant) -> str:
+        return json.dumps(asdict(mutant))
 
     @staticmethod
     def _text(mutant: Mutant) -> str:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from tests.mutants.candidates import Mutant, mutants_of, pool
 from tests.mutants.tester import started
-from tests.mutants.trial import EQUIVALENT, explained, fits, rounds_for
-from tests.snippets.running import MUTANT, SNIPPETS, download, name
+from tests.mutants.trial import EQUIVALENT, OWN, explained, fits, rounds_for
+from tests.snippets.running import ROOT, SNIPPETS, name
 
 WORK_QUEUE = "patterns/work_queue/on_minibroker.py"
 OUTPUT = f"tests/mutants/output.py::test_output[{WORK_QUEUE}]"
@@ -52,17 +48,10 @@ def test_what_only_python_misses_is_not_drawn() -> None:
     assert not [text for text in lacking if text.startswith(('"""', "import", "from", "QUEUE ="))]
 
 
-def test_a_copy_lacks_it_and_the_rest_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = SNIPPETS / WORK_QUEUE
-    before = original.read_text()
-    monkeypatch.setenv(MUTANT, of(WORK_QUEUE)["delivery.ack()"].variable())
-    copy = download(original, tmp_path)
-    assert copy.read_text() == before.replace("delivery.ack()", "pass")
-    beside = (tmp_path / "minibroker.py").read_text()
-    assert beside == (SNIPPETS / "minibroker.py").read_text()
-    assert original.read_text() == before
+def test_it_lacks_that_and_the_rest_stays() -> None:
+    code = (SNIPPETS / WORK_QUEUE).read_text()
+    lacking = of(WORK_QUEUE)["delivery.ack()"].of(code)
+    assert lacking == code.replace("delivery.ack()", "pass")
 
 
 def test_a_companion_is_tried_with_all_who_use_it() -> None:
@@ -73,7 +62,7 @@ def test_a_companion_is_tried_with_all_who_use_it() -> None:
     importing = [name(path) for path in patterns if "redis_client" in path.read_text()]
     assert users["redis_client.py"] == importing
     assert [*{one.file for one in pool(WORK_QUEUE)}] == [WORK_QUEUE]
-    assert rounds_for([WORK_QUEUE], survival=False) == [
+    assert rounds_for(WORK_QUEUE, [WORK_QUEUE], survival=False) == [
         [
             OUTPUT,
             "tests/patterns/test_work_queue.py",
@@ -81,6 +70,13 @@ def test_a_companion_is_tried_with_all_who_use_it() -> None:
             "(minibroker) and not without-its-line",
         ]
     ]
+
+
+def test_tests_of_what_snippets_share_are_there() -> None:
+    shared = {name(path) for path in SNIPPETS.glob("*.py")}
+    for file, tests in OWN.items():
+        assert file in shared
+        assert (ROOT / tests).exists()
 
 
 def test_it_tells_what_is_noticed_and_goes_on() -> None:
@@ -94,6 +90,8 @@ def test_it_tells_what_is_noticed_and_goes_on() -> None:
             run = one.run([OUTPUT], mutants[lacking])
             assert (run.failed, run.passed) == ((OUTPUT, []) if noticed else (None, [OUTPUT])), run
         assert one.run([OUTPUT], None).passed == [OUTPUT]
+        [shared, *_] = mutants_of(SNIPPETS / "minibroker.py")
+        assert one.run(["tests/snippets/test_minibroker.py"], shared).failed
 
 
 def test_every_explained_line_is_there() -> None:

@@ -9,6 +9,15 @@ from pathlib import Path
 from tests.mutants.candidates import Mutant
 from tests.mutants.tester import Tester
 
+#: Tests of the modules that snippets share. Each is of one broker, and of all that uses it.
+OWN = {
+    "database.py": "tests/types/test_database.py",
+    "kafka_client.py": "tests/types/test_kafka.py",
+    "mqtt_session.py": "tests/types/test_mqtt_session.py",
+    "nats_client.py": "tests/types/test_nats_client.py",
+    "rabbitmq_client.py": "tests/types/test_rabbitmq_client.py",
+    "redis_client.py": "tests/types/test_redis_client.py",
+}
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 
@@ -31,13 +40,15 @@ def fits(entry: dict[str, str], mutant: Mutant) -> bool:
     )
 
 
-def rounds_for(snippets: Sequence[str], *, survival: bool) -> list[list[str]]:
+def rounds_for(file: str, snippets: Sequence[str], *, survival: bool) -> list[list[str]]:
     """Return what pytest is told for each round, the quickest first."""
+    own = [[OWN[file]]] if file in OWN else []
     keys = sorted({Path(path).stem.removeprefix("on_") for path in snippets})
     outputs = [f"tests/mutants/output.py::test_output[{path}]" for path in snippets]
     claims = [f"tests/patterns/test_{Path(path).parent.name}.py" for path in snippets]
     which = f"({' or '.join(keys)}) and not without-its-line"
-    rounds = [[*outputs, *dict.fromkeys(claims), "-k", which]]
+    proofs = [*dict.fromkeys(claims), "-k", which]
+    rounds = [outputs, *own, proofs] if own else [[*outputs, *proofs]]
     if survival:
         rounds += [["tests/survival/test_survival.py", "-k", key] for key in keys]
     return rounds
@@ -56,7 +67,7 @@ class Trials:
     ) -> str | None:
         """Return the test that notices the mutant; None when it survives."""
         wanted = snippets[0].removesuffix(".py") if len(snippets) == 1 else ""
-        for tests in rounds_for(snippets, survival=survival):
+        for tests in rounds_for(mutant.file, snippets, survival=survival):
             run = self._tester.run(tests, mutant, wanted)
             if not run.failed and not run.passed:
                 raise NoProofError(f"no test of {tests} ran\n{run.said}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from handbook.brokers import BROKERS
 from handbook.snippet import Snippet
@@ -17,7 +15,7 @@ from handbook.snippet import Snippet
 ROOT = Path(__file__).parents[2]
 SNIPPETS = ROOT / "snippets"
 MINIBROKER = SNIPPETS / "minibroker.py"
-#: Names a mutant in the environment: what `make mutants` takes away from each copy of a file.
+#: In the environment while `make mutants` runs a test on snippets that lack something.
 MUTANT = "HANDBOOK_MUTANT"
 VARIABLES = {broker.variable for broker in BROKERS if broker.variable}
 
@@ -58,34 +56,14 @@ def broker_key(snippet: Path) -> str | None:
 
 def download(snippet: Path, folder: Path) -> Path:
     """Put the snippet into a reader's folder, with the shared modules that it imports."""
-    copy = folder / snippet.name
     for path in (snippet, *companions(snippet)):
         shutil.copy(path, folder)
-        if mutated():
-            (folder / path.name).write_text(text_of(path))
-    return copy
+    return folder / snippet.name
 
 
 def mutated() -> bool:
-    """Tell whether `make mutants` runs this test: then a text may be gone from the copies."""
+    """Tell whether `make mutants` runs this test: then a text may be gone from the snippets."""
     return bool(os.environ.get(MUTANT))
-
-
-def text_of(path: Path) -> str:
-    """Return a file's text for a copy, without what `make mutants` takes away."""
-    text = path.read_text()
-    if mutated():
-        mutant = json.loads(os.environ[MUTANT])
-        if mutant["file"] == name(path):
-            return replaced(text, mutant)
-    return text
-
-
-def replaced(text: str, mutant: Mapping[str, Any]) -> str:
-    """Return the text with the span of a mutant replaced; it has to be what was drawn."""
-    start, end = mutant["start"], mutant["end"]
-    assert text[start:end] == mutant["text"], f"{mutant['file']} was changed meanwhile"
-    return f"{text[:start]}{mutant['instead']}{text[end:]}"
 
 
 def holder(copy: Path, text: str) -> tuple[Path, int]:

@@ -33,7 +33,7 @@ from tests.brokers.proxy import Proxy
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import free_port, wait_until
 from tests.patterns.stage import Stage
-from tests.snippets.running import companions, text_of
+from tests.snippets.running import companions
 from tests.survival.subjects import Subject, driven, functions
 
 #: These start within a moment: each subject has a server of its own.
@@ -299,13 +299,13 @@ def files(subject: Subject) -> dict[str, str]:
     Python 3.11 may fail where two threads build syntax trees: call this first in the main one.
     """
     functions(subject.snippet)
-    code = text_of(subject.snippet)
+    code = subject.snippet.read_text()
     code = code[: code.index("\n\nif __name__")]
     if subject.key == "kafka":
         code = renamed(code, PREFIX)
     return {
         subject.snippet.name: f"{code}{driven(subject)}\n",
-        **{path.name: text_of(path) for path in companions(subject.snippet)},
+        **{path.name: path.read_text() for path in companions(subject.snippet)},
     }
 
 
