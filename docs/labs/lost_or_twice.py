@@ -224,7 +224,7 @@ assert round(365 * 20 * repeated) == 72
 #
 # [A test](https://github.com/message-brokers/handbook/blob/main/tests/labs/test_lost_or_twice.py)
 # does this to real ones. Its worker is the snippet of the [idempotent
-# receiver](../patterns/idempotent-receiver.md#the-code), in a process of its own, with its views
+# receiver](../patterns/idempotent-receiver.md#the-code-for-your-broker), in a process of its own, with its views
 # and its inbox in PostgreSQL. For *acknowledge after*, the test takes out the line that drops a
 # repetition; for *acknowledge first*, it also moves the acknowledgement up. One message for each
 # step has the process end itself there, by `SIGKILL`. After an acknowledgement it first waits
