@@ -49,6 +49,10 @@ _INIT = {
 _UNUSED = re.compile(r'<defs><symbol id="[^"]*-(?:computer|database|clock)".*?</symbol></defs>')
 _TITLES = re.compile(r"<(title|desc)\b[^>]*>.*?</\1>", re.S)
 _ROOT = re.compile(r"<svg\b[^>]*>")
+_ID = re.compile(r' id="([^"]*)"')
+#: What the renderer notes for Mermaid's own scripts, which no page loads.
+_NOTES = re.compile(r' data-(?:edge|et|from|id|points|to|type)="[^"]*"')
+_UNNAMED = re.compile(r"<(marker|filter)(?![^>]* id=)[^>]*>.*?</\1>", re.S)
 _VIEW_BOX = re.compile(r'viewBox="([^"]+)"')
 
 
@@ -87,6 +91,9 @@ def render(source: str, title: str, description: str) -> tuple[str, int]:
     for role, colour in _COLOURS.items():
         svg = svg.replace(colour, f"var(--diagram-{role})")
     svg = _TITLES.sub("", _UNUSED.sub("", svg))
+    # The renderer gives two diagrams the same ids. The picture needs those that it names itself.
+    svg = _ID.sub(lambda each: each[0] if f"#{each[1]}" in svg else "", svg)
+    svg = _UNNAMED.sub("", _NOTES.sub("", svg)).replace("<defs></defs>", "")
     box = _VIEW_BOX.search(svg)
     if not box:
         raise DiagramError("the renderer gave a picture without a size")

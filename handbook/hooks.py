@@ -71,7 +71,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """
     if labs.is_lab(page.file):
         text = labs.page_text(page, config, files)
-        current_page.begin_made(page.file.src_uri, tuple(text.origins))
+        current_page.begin_made(page.file.src_uri, tuple(text.origins), frozenset(text.made))
         return "\n".join(text.lines)
     source = page.file.content_string
     current_page.begin(page.file.src_uri, source, markdown)

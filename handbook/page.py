@@ -17,12 +17,13 @@ class Page:
     """`path` is relative to docs/; `lines_before` counts the lines of its front matter.
 
     `lines` is for a page whose Markdown was made of another file: the line of that file for each
-    of its own.
+    of its own, and `made` the HTML in it that no author wrote.
     """
 
     path: str
     lines_before: int = 0
     lines: tuple[int, ...] = ()
+    made: frozenset[str] = frozenset()
 
     def link_to(self, file: str) -> str:
         """Return the link from this page to another below docs/, which may have an anchor."""
@@ -52,7 +53,7 @@ def begin(path: str, source: str, markdown: str) -> None:
     current = Page(path, before - leading)
 
 
-def begin_made(path: str, lines: tuple[int, ...]) -> None:
+def begin_made(path: str, lines: tuple[int, ...], made: frozenset[str] = frozenset()) -> None:
     """Note that a page comes next whose Markdown was made of the file at `path`."""
     global current
-    current = Page(path, lines=lines)
+    current = Page(path, lines=lines, made=made)

@@ -34,10 +34,14 @@ class LabError(Exception):
 
 @dataclass
 class Markdown:
-    """Text for a page, each line with the line of the lab's file that it comes from."""
+    """Text for a page, each line with the line of the lab's file that it comes from.
+
+    `made` is the HTML in it that no author wrote.
+    """
 
     lines: list[str] = field(default_factory=list)
     origins: list[int] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)
 
     def add(self, text: list[str], line: int, *, step: int = 0) -> None:
         """Add a paragraph; each of its lines comes from `step` lines further on."""
@@ -110,7 +114,9 @@ class Lab:
             for output in cell.outputs:
                 if svg := output.get("data", {}).get("image/svg+xml"):
                     figures += 1
-                    page.add([_figure(line, svg, figures)], line)
+                    figure = _figure(line, svg, figures)
+                    page.add([figure], line)
+                    page.made.add(figure)
                 elif printed := _printed(output):
                     page.add(fence(printed, '.text .output .no-copy title="Output"'), line)
         if not page.lines or not page.lines[0].startswith("# "):
