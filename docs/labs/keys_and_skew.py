@@ -398,7 +398,7 @@ assert all(each["video"] / (ARRIVALS * SECONDS) > 0.1 for each in early["in turn
 #
 # Every task takes 0.1 s, and no worker fails. Long tasks among short ones are a skew that no hash
 # sees. That more partitions break the order on real brokers is [proven by
-# tests](../patterns/partitioned-consumers.md#what-is-proven). On PostgreSQL, a lock on the key
+# tests](../patterns/partitioned-consumers.md#take-a-line-away). On PostgreSQL, a lock on the key
 # needs no partitions and knows no luck of the hash; the bound of one hot key stays.
 #
 # [^zipf]: L. Breslau and others, "Web Caching and Zipf-like Distributions: Evidence and Implications", INFOCOM 1999, [abstract](https://pages.cs.wisc.edu/~cao/papers/zipf-implications.html). [References](../references.md#breslau-1999).

@@ -62,7 +62,9 @@ def test_no_block_is_marked_to_be_skipped(page: Path) -> None:
 def test_every_claim_names_every_broker_of_its_pattern() -> None:
     for claim in all_claims():
         keys = {
-            broker_key(path) for path in all_snippets() if name(path).startswith(f"{claim.topic}/")
+            broker_key(path)
+            for path in all_snippets()
+            if name(path).startswith(f"{claim.topic}/on_")
         }
         there = set(claim.proofs)
         assert there == keys, f"{claim.test}: {claim.name}"
