@@ -18,7 +18,17 @@ from markdown.preprocessors import Preprocessor
 
 from handbook import page
 from handbook.diagrams import DiagramError
-from handbook.directives import choose, claims, code, diagram, idea, rosetta, support, survival
+from handbook.directives import (
+    choose,
+    claims,
+    code,
+    diagram,
+    idea,
+    matrix,
+    rosetta,
+    support,
+    survival,
+)
 from handbook.directives.choose import ChooseError
 from handbook.directives.project import Project
 from handbook.evidence import EvidenceError, test_line
@@ -40,8 +50,9 @@ _EXPANDERS = {
     "code": code.topic,
     "file": code.file,
     "idea": idea.expand,
-    "claims": claims.table,
+    "claims": claims.experiments,
     "choose": choose.form,
+    "matrix": matrix.table,
     "recording": diagram.recording,
     "rosetta": rosetta.table,
     "support": support.table,

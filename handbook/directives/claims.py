@@ -1,4 +1,8 @@
-"""`::: claims <topic>`: what the tests proved, broker by broker, and the lines that carry it."""
+"""`::: claims <topic>`: what the tests proved, as experiments.
+
+Each is a claim, the line that carries it on a broker, and what happens without that line.
+What holds on all brokers alike is a quiet row.
+"""
 
 from __future__ import annotations
 
@@ -13,52 +17,78 @@ from handbook.one_broker import attributes
 from handbook.snippet import FOLDER, snippet
 
 
-def table(project: Project, name: str) -> str:
-    """Return the table claim by broker; each cell links to the test."""
-    recorded = claims(project.root)
-    if name not in recorded:
+def experiments(project: Project, name: str) -> str:
+    """Return the claims of a pattern: first those on which brokers differ, then the others."""
+    entries = recorded(project, name)
+    stand_out = [claim for claim in entries if differs(claim)]
+    quiet = [claim for claim in entries if claim not in stand_out]
+    items = [_entry(project, name, each, quiet=each in quiet) for each in (*stand_out, *quiet)]
+    return f'<ul class="claims experiments">{"".join(items)}</ul>'
+
+
+def recorded(project: Project, name: str) -> list[Claim]:
+    """Return what is recorded of a pattern's claims."""
+    every = claims(project.root)
+    if not every.get(name):
         raise EvidenceError(
-            f"{CLAIMS} has no claims on {name!r}; it has: {', '.join(recorded) or 'none'}"
+            f"{CLAIMS} has no claims on {name!r}; it has: {', '.join(every) or 'none'}"
         )
-    shown = [broker for broker in BROKERS if any(broker.key in c.verdicts for c in recorded[name])]
-    heads = "".join(
-        f'<th scope="col"{attributes([broker.key])}>{escape(broker.label)}</th>' for broker in shown
-    )
-    bodies = "".join(_body(project, name, claim, shown) for claim in recorded[name])
-    return (
-        '<div class="claims"><table class="claims-table"><thead>'
-        f'<tr><th scope="col">Claim</th>{heads}</tr></thead>{bodies}</table></div>'
-    )
+    return every[name]
 
 
-def _body(project: Project, name: str, claim: Claim, shown: list[Broker]) -> str:
-    link = project.source(claim.test, claim.test_line(project.root))
-    cells = "".join(_cell(broker, claim.verdicts.get(broker.key), link) for broker in shown)
-    said = [
-        (broker, claim.verdicts[broker.key].says)
-        for broker in shown
-        if broker.key in claim.verdicts and claim.verdicts[broker.key].says
+def differs(claim: Claim) -> bool:
+    """Tell whether brokers differ: in the claim, in a condition, or in what is seen without it."""
+    verdicts = claim.verdicts.values()
+    seen = {verdict.seen for verdict in verdicts if verdict.seen}
+    return len(seen) > 1 or any(not each.holds or each.says for each in verdicts)
+
+
+def anchor(claim: Claim) -> str:
+    """Return the id of the claim on its page."""
+    return claim.name.removeprefix("test_").replace("_", "-")
+
+
+def _entry(project: Project, name: str, claim: Claim, *, quiet: bool) -> str:
+    link = escape(project.source(claim.test, claim.test_line(project.root)))
+    ran = [
+        (broker, claim.verdicts[broker.key]) for broker in BROKERS if broker.key in claim.verdicts
     ]
-    notes = "".join(item(broker, inline(text)) for broker, text in said)
-    notes = f'<ul class="claims-notes">{notes}</ul>' if notes else ""
-    carried = {broker.key: _lines(project, name, claim, broker) for broker in shown}
-    about = [key for key, found in carried.items() if found]
-    lines = folded(
-        "The lines that carry it, and what happens without them",
-        about,
-        f"<ul>{''.join(carried.values())}</ul>",
-    )
+    if quiet:
+        count = f"all {len(ran)} brokers" if len(ran) > 1 else ran[0][0].label
+        marks = f'<a class="claim-holds" href="{link}">✓ holds on {count}</a>'
+    else:
+        marks = " ".join(_mark(broker, verdict, link) for broker, verdict in ran)
+    notes = "".join(item(broker, inline(each.says)) for broker, each in ran if each.says)
+    lines = {broker: _lines(project, name, claim, broker) for broker, _ in ran}
+    about = [broker.key for broker, line in lines.items() if line]
     return (
-        f'<tbody><tr><th scope="row">{inline(claim.text)}</th>{cells}</tr>'
-        f'<tr class="claims-more"><td colspan="{len(shown) + 1}">{notes}{lines}</td></tr></tbody>'
+        f'<li class="experiment{" quiet" if quiet else ""}" id="{anchor(claim)}">'
+        f'<p class="experiment-claim">{inline(claim.text)}</p>'
+        f'<p class="experiment-marks">{marks}</p>'
+        + (f'<ul class="claims-notes">{notes}</ul>' if notes else "")
+        + folded(_without(ran), about, f"<ul>{''.join(lines.values())}</ul>")
+        + "</li>"
     )
 
 
-def _cell(broker: Broker, verdict: Verdict | None, link: str) -> str:
-    if verdict is None:
-        return cell(broker)
+def _mark(broker: Broker, verdict: Verdict, link: str) -> str:
     kind, mark, word = ("holds", "✓", "holds") if verdict.holds else ("differs", "≠", "differs")
-    return cell(broker, kind, mark, word, link)
+    return (
+        f'<a class="claim-{kind}" href="{link}"{attributes([broker.key])}>'
+        f'<span aria-hidden="true">{mark}</span> {escape(broker.label)}'
+        f'<span class="claims-word"> {word}</span></a>'
+    )
+
+
+def _without(ran: list[tuple[Broker, Verdict]]) -> str:
+    """Return what happens without the line: first what most brokers show, then the others."""
+    shown: dict[str, list[str]] = {}
+    for broker, verdict in ran:
+        if verdict.seen:
+            shown.setdefault(verdict.seen, []).append(broker.label)
+    first, *others = sorted(shown.items(), key=lambda each: -len(each[1])) or [("", [])]
+    said = [first[0], *(f"On {' and '.join(labels)}: {seen}" for seen, labels in others)]
+    return f"Without the line: {' '.join(said)}"
 
 
 def cell(broker: Broker, kind: str = "open", mark: str = "", word: str = "", link: str = "") -> str:
@@ -94,15 +124,14 @@ def _lines(project: Project, name: str, claim: Claim, broker: Broker) -> str:
         for file, lines in found
     )
     changed = f"Changed to {_code(verdict.instead)}" if verdict.instead else "Taken out"
-    seen = verdict.seen or "The test fails."
-    seen = f'<span class="claims-seen">{changed}: {inline(seen)}</span>'
-    return item(broker, f"{places} {_code(verdict.line)}{seen}")
+    seen = f'<span class="claims-seen">{changed}: {inline(verdict.seen)}</span>'
+    return item(broker, f"{places} {_code(verdict.line)} {seen}")
 
 
 def folded(summary: str, about: Sequence[str], html: str) -> str:
     """Return what opens on a click; it is about the brokers with these keys."""
     return (
-        f"<details{attributes(about)}><summary>{escape(summary)}</summary>{html}</details>"
+        f"<details{attributes(about)}><summary>{inline(summary)}</summary>{html}</details>"
         if about
         else ""
     )

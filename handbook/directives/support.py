@@ -13,26 +13,20 @@ from pathlib import Path
 
 from handbook import page
 from handbook.brokers import BROKERS, Broker
-from handbook.directives.claims import cell, folded, inline, item
+from handbook.directives.claims import anchor, cell, folded, inline, item, recorded
 from handbook.directives.project import Project
-from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims, promise
+from handbook.evidence import Claim, EvidenceError, Verdict, promise
 from handbook.one_broker import attributes
 
 
 def table(project: Project, topics: str) -> str:
     """Return the table pattern by broker; each cell links to what is proven."""
-    recorded = claims(project.root)
     names = [each.strip() for each in topics.split(",")]
-    for name in names:
-        if not recorded.get(name):
-            raise EvidenceError(
-                f"{CLAIMS} has no claims on {name!r}; it has: {', '.join(recorded) or 'none'}"
-            )
     heads = "".join(
         f'<th scope="col"{attributes([broker.key])}>{escape(broker.label)}</th>'
         for broker in BROKERS
     )
-    bodies = "".join(_body(project, name, promise(name, recorded[name])) for name in names)
+    bodies = "".join(_body(project, name, promise(name, recorded(project, name))) for name in names)
     return (
         '<div class="claims"><table class="claims-table support-table"><thead>'
         f'<tr><th scope="col">Pattern</th>{heads}</tr></thead>{bodies}</table></div>'
@@ -40,10 +34,10 @@ def table(project: Project, topics: str) -> str:
 
 
 def _body(project: Project, name: str, promised: Claim) -> str:
-    file = f"{name.replace('_', '-')}.md"
-    title = _title(project.root, Path("docs") / file)
+    file, title = page_of(project.root, name)
     link = page.current.link_to(file)
-    cells = "".join(_cell(broker, promised.verdicts.get(broker.key), link) for broker in BROKERS)
+    claim = f"{link}#{anchor(promised)}"
+    cells = "".join(_cell(broker, promised.verdicts.get(broker.key), claim) for broker in BROKERS)
     differs = {
         broker: said
         for broker in BROKERS
@@ -61,12 +55,17 @@ def _body(project: Project, name: str, promised: Claim) -> str:
     )
 
 
-def _title(root: Path, file: Path) -> str:
-    text = (root / file).read_text(encoding="utf-8") if (root / file).is_file() else ""
+def page_of(root: Path, name: str) -> tuple[str, str]:
+    """Return the page of a pattern, below docs/, and its title."""
+    file = f"{name.replace('_', '-')}.md"
+    path = root / "docs" / file
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     found = re.search(r"^# (.+)$", text, re.MULTILINE)
     if not found:
-        raise EvidenceError(f"{file} is missing, or has no `# ` heading to name the pattern by")
-    return found[1]
+        raise EvidenceError(
+            f"docs/{file} is missing, or has no `# ` heading to name the pattern by"
+        )
+    return file, found[1]
 
 
 def _note(verdict: Verdict) -> str:
@@ -82,4 +81,4 @@ def _cell(broker: Broker, verdict: Verdict | None, link: str) -> str:
         kind, mark, word = "helped", "✚", "with help"
     else:
         kind, mark, word = "holds", "✓", "native"
-    return cell(broker, kind, mark, word, f"{link}#what-is-proven")
+    return cell(broker, kind, mark, word, link)
