@@ -17,7 +17,7 @@ setattr(run_code, "create_example_traceback", lambda error, *_: error.__tracebac
 @pytest.mark.parametrize("example", list(find_examples(DOCS)), ids=str)
 def test_inline_python(example: CodeExample, eval_example: EvalExample) -> None:
     assert not example.prefix_settings(), "a block on a page takes no setting: every block runs"
-    eval_example.set_config(line_length=79, target_version="py311")
+    eval_example.set_config(line_length=79, target_version="py310")
     if eval_example.update_examples:
         eval_example.run_print_update(example)
     else:
