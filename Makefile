@@ -32,7 +32,7 @@ help:
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
 	@touch $@
 
-# What the tests of the site need from npm.
+# What the Run buttons and the tests of the site need from npm.
 node_modules/ready: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "The tests of the site need npm: install Node.js 20 or newer."; exit 1; }
 	npm ci --loglevel=error --no-audit --no-fund
@@ -41,10 +41,13 @@ node_modules/ready: package.json package-lock.json
 servers: .venv/ready
 	@$(BIN)/python -m tests.brokers.provision
 
-serve: .venv/ready
+# Where npm is, snippets get their Run buttons; without it the site is built without them.
+RUN := $(if $(shell command -v npm 2>/dev/null),node_modules/ready)
+
+serve: .venv/ready $(RUN)
 	SITE_URL=http://127.0.0.1:8000/ $(BIN)/python -m mkdocs serve --livereload --dev-addr 127.0.0.1:8000
 
-site: .venv/ready
+site: .venv/ready $(RUN)
 	$(BIN)/python -m mkdocs build --strict
 
 check: .venv/ready

@@ -14,7 +14,7 @@ from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from handbook import accessibility
+from handbook import accessibility, runner
 from handbook import page as current_page
 from handbook.brokers import BROKERS
 from handbook.evidence import EvidenceError, claims, versions
@@ -55,6 +55,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             name = file.relative_to(root).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(file)))
     labs.publish(files, config)
+    config.extra["runner"] = runner.publish(files, config)
     return files
 
 
@@ -78,9 +79,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return markdown
 
 
-def on_post_page(output: str, **_: Any) -> str:
-    """Mend the theme's HTML on a page."""
-    return accessibility.mend(output)
+def on_post_page(output: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
+    """Mend the theme's HTML on a page, and mark the snippets that run in it."""
+    python: runner.Runner | None = config.extra["runner"]
+    return accessibility.mend(python.mark(output, page.url) if python else output)
 
 
 def on_post_template(output_content: str, template_name: str, **_: Any) -> str:

@@ -1,0 +1,191 @@
+"""Run below a snippet: what a reader does with it, in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from handbook.runner import runnable
+from tests.site.conftest import Opener, Site
+from tests.snippets.running import SNIPPETS
+
+COMPANIONS = runnable(SNIPPETS)
+QUEUE = "patterns/work_queue/on_minibroker.py"
+#: Python has to be loaded first, which takes a busy machine long.
+LOADED = 240_000
+LOOP = "while True:\n    pass\n"
+FLOOD = "while True:\n    print('more')\n"
+FAULT = "from minibroker import Broker\n\nBroker().find('nowhere')\n"
+
+
+class Bench:
+    """The bar below one snippet of an open page, and what belongs to it."""
+
+    def __init__(self, page: Page, path: str) -> None:
+        self.page = page
+        self.bar = page.get_by_role("group", name=f"Run {path}", exact=True)
+        self.status = self.bar.get_by_role("status")
+        self.editor = page.get_by_role("textbox", name=f"Code of {path}.")
+        self.output = page.get_by_role("log", name=f"Output of your run of {path}")
+
+    def button(self, name: str) -> Locator:
+        return self.bar.get_by_role("button", name=name, exact=True)
+
+    def write(self, code: str) -> None:
+        """Put code into the editor, which is opened where it is not."""
+        if not self.editor.is_visible():
+            self.button("Edit").click()
+        self.editor.fill(code)
+
+    def says(self, text: str) -> None:
+        expect(self.status).to_contain_text(text, timeout=LOADED)
+
+
+def code(path: str) -> str:
+    return (SNIPPETS / path).read_text()
+
+
+def output(path: str) -> str:
+    return (SNIPPETS / path).with_suffix(".out").read_text()
+
+
+@pytest.fixture(scope="module")
+def python(visit: Opener) -> Iterator[Page]:
+    """A page whose Python is loaded once for all snippets."""
+    page = visit(f"patterns/work-queue/?broker=minibroker#{QUEUE}").page
+    page.evaluate(
+        """async () => { window.python = await import("/assets/javascript/run/python.js"); }"""
+    )
+    yield page
+    page.evaluate("python.stop()")
+
+
+@pytest.mark.parametrize("path", COMPANIONS)
+def test_it_prints_in_the_browser_what_its_page_shows(python: Page, path: str) -> None:
+    files = {each: code(each) for each in COMPANIONS[path]} | {Path(path).name: code(path)}
+    result = python.evaluate(
+        """async ([path, files]) => {
+          const folder = new URL(document.querySelector("[data-python]").dataset.python, location);
+          const printed = {output: "", error: ""};
+          const listener = {
+            loading() {}, started() {}, printed(kind, text) { printed[kind] += text; }
+          };
+          const result = await python.run(folder.href, path.split("/").pop(), files, listener);
+          return {...printed, why: result.why, text: result.text};
+        }""",
+        [path, files],
+    )
+    assert result == {"output": output(path), "error": "", "why": "ended", "text": ""}
+
+
+def test_every_snippet_that_runs_has_its_bar(built_site: Site) -> None:
+    pages = [page.read_text() for page in built_site.folder.rglob("index.html")]
+    for path, beside in COMPANIONS.items():
+        marked = f'data-snippet="{path}" data-run="{" ".join(beside)}"'
+        assert any(marked in page for page in pages), path
+    servers = [path for path in SNIPPETS.rglob("on_*.py") if path.stem != "on_minibroker"]
+    assert not {path.relative_to(SNIPPETS).as_posix() for path in servers} & set(COMPANIONS)
+
+
+def test_a_reader_runs_edits_goes_away_comes_back_and_resets(visit: Opener) -> None:
+    seen = visit("patterns/work-queue/?broker=minibroker")
+    bench = Bench(seen.page, QUEUE)
+    expect(bench.button("Run")).to_be_visible()
+    assert not [url for url in seen.requests if "/assets/python/" in url or "/run/" in url]
+
+    bench.button("Run").click()
+    bench.says("It printed what the handbook recorded.")
+    assert bench.output.inner_text() == output(QUEUE)
+    fetched = [url for url in seen.requests if "/assets/python/" in url]
+    assert fetched
+
+    changed = code(QUEUE).replace('"owl"', '"emu"')
+    bench.write(changed)
+    bench.editor.press("Control+Enter")
+    bench.says("It printed something else than the handbook recorded.")
+    assert "transcode emu.mp4: delivery 1" in bench.output.inner_text()
+
+    bench.editor.press("Escape")
+    expect(bench.button("Run")).to_be_focused()
+    bench.editor.focus()
+    bench.editor.press("Tab")
+    expect(bench.editor).not_to_be_focused()
+
+    seen.page.get_by_role("link", name="Terms and definitions", exact=True).first.click()
+    seen.page.wait_for_url("**/terms/")
+    seen.page.go_back()
+    bench.says("This is the code as you left it.")
+    assert bench.editor.input_value() == changed
+    bench.button("Run").click()
+    bench.says("It printed something else than the handbook recorded.")
+    assert fetched == [url for url in seen.requests if "/assets/python/" in url]
+
+    bench.button("Reset").click()
+    expect(bench.editor).to_be_hidden()
+    bench.button("Run").click()
+    bench.says("It printed what the handbook recorded.")
+    assert seen.complaints == []
+
+
+def test_what_never_ends_is_stopped_and_python_starts_again(visit: Opener) -> None:
+    bench = Bench(visit("patterns/work-queue/?broker=minibroker").page, QUEUE)
+    bench.write(LOOP)
+    bench.button("Run").click()
+    bench.says("Running")
+    bench.button("Stop").click()
+    bench.says("Stopped.")
+    bench.write(FLOOD)
+    bench.button("Run").click()
+    bench.says("Stopped: it printed more than 20000 characters.")
+    assert len(bench.output.inner_text()) <= 20_000
+    bench.write(FAULT)
+    bench.button("Run").click()
+    bench.says("with an error")
+    lines = bench.output.inner_text().splitlines()
+    assert [line.split(",")[0] for line in lines if line.startswith("  File")] == [
+        '  File "on_minibroker.py"',
+        '  File "minibroker.py"',
+    ]
+    assert lines[-1].startswith("minibroker.BrokerError:")
+
+
+def test_code_in_a_link_is_shown_and_not_run(visit: Opener) -> None:
+    bench = Bench(visit("patterns/work-queue/?broker=minibroker").page, QUEUE)
+    bench.write("print('cat.mp4 <b>à la carte</b>')\n")
+    bench.button("Copy link").click()
+    bench.says("The link is copied.")
+    link = bench.page.evaluate("navigator.clipboard.readText()")
+
+    seen = visit(link)
+    bench = Bench(seen.page, QUEUE)
+    bench.says("This code came with the link. Read it before you run it.")
+    expect(bench.editor).to_be_in_viewport()
+    assert bench.editor.input_value() == "print('cat.mp4 <b>à la carte</b>')\n"
+    assert not [url for url in seen.requests if "/assets/python/" in url]
+    bench.button("Run").click()
+    bench.says("It printed something else")
+    assert bench.output.inner_text() == "cat.mp4 <b>à la carte</b>\n"
+
+
+def test_a_damaged_link_is_called_so(visit: Opener) -> None:
+    bench = Bench(visit(f"patterns/work-queue/#run:{quote(QUEUE)}:gibberish").page, QUEUE)
+    bench.says("The code in this link can't be read")
+    expect(bench.editor).to_be_hidden()
+
+
+def test_where_python_can_not_be_loaded_the_reader_is_told(visit: Opener) -> None:
+    page = visit("patterns/work-queue/?broker=minibroker").page
+    bench = Bench(page, QUEUE)
+    page.route("**/pyodide.asm.wasm", lambda route: route.abort())
+    bench.button("Run").click()
+    bench.says("Python could not be loaded")
+    page.unroute("**/pyodide.asm.wasm")
+    bench.button("Run").click()
+    bench.says("It printed what the handbook recorded.")
+    page.evaluate("delete window.WebAssembly")
+    bench.button("Run").click()
+    bench.says("This browser does not run WebAssembly")
