@@ -22,7 +22,7 @@ async def main() -> None:
     BROKER.declare("transcode", delivery_limit=3, dead_letters="dead")
     BROKER.publish("transcode", "dog.mp4")
     BROKER.publish("transcode", "cat.mp4")
-    with BROKER.consume("transcode") as worker:
+    with BROKER.consume("transcode", "worker") as worker:
         for _ in range(4):  # This program ends after four deliveries.
             task = await worker.inbox.get()
             try:

@@ -22,7 +22,7 @@ async def main() -> None:
     BROKER.declare("wait", ttl=0.05, dead_letters="transcode")
     BROKER.publish("transcode", "dog.mp4", attempt="1")
     BROKER.publish("transcode", "cat.mp4", attempt="1")
-    with BROKER.consume("transcode") as worker:
+    with BROKER.consume("transcode", "worker") as worker:
         for _ in range(3):
             task = await worker.inbox.get()
             video = task.message.body

@@ -21,7 +21,7 @@ async def main() -> None:
     BROKER.declare("transcode")
     BROKER.publish("transcode", "dog.mp4")
     BROKER.publish("transcode", "cat.mp4")
-    with BROKER.consume("transcode") as worker:
+    with BROKER.consume("transcode", "worker") as worker:
         for _ in range(2):
             task = await worker.inbox.get()
             video = task.message.body

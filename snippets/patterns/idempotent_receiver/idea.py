@@ -14,8 +14,8 @@ REMEMBER = "INSERT OR IGNORE INTO inbox VALUES (?)"
 
 
 async def receive(*, crash: bool) -> None:
-    with BROKER.consume("views") as consumer:
-        delivery = await consumer.inbox.get()
+    with BROKER.consume("views", "receiver") as receiver:
+        delivery = await receiver.inbox.get()
         with DB:  # It commits what follows, or undoes it.
             new = DB.execute(REMEMBER, [delivery.message.headers["id"]])
             if new.rowcount:  # It is 0 if the id is there already.

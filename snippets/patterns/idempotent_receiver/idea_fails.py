@@ -13,8 +13,8 @@ BROKER, DB = Broker(), sqlite3.connect(":memory:")
 
 
 async def receive(*, crash: bool) -> None:
-    with BROKER.consume("views") as consumer:
-        delivery = await consumer.inbox.get()
+    with BROKER.consume("views", "receiver") as receiver:
+        delivery = await receiver.inbox.get()
         with DB:  # It commits what follows, or undoes it.
             DB.execute("UPDATE views SET count = count + 1")
         if not crash:  # A crash comes before that.

@@ -15,15 +15,15 @@ MINUTES = {"cat.mp4": "3", "owl.mp4": "90"}
 async def ask(video: str) -> None:
     mine = f"replies.{video}"  # Nobody else reads it.
     BROKER.declare(mine)
-    BROKER.publish("lengths", video, reply_to=mine)
-    with BROKER.consume(mine) as replies:
+    with BROKER.consume(mine, "requestor") as replies:
+        BROKER.publish("lengths", video, reply_to=mine)
         reply = await replies.inbox.get()
         print(f"{video}: {reply.message.body} min, in truth {MINUTES[video]}")
         reply.ack()
 
 
 async def answer() -> None:
-    with BROKER.consume("lengths", prefetch=2) as requests:
+    with BROKER.consume("lengths", "replier", 2) as requests:
         cat, owl = await requests.inbox.get(), await requests.inbox.get()
         for request in (owl, cat):  # The owl is on the faster disk.
             minutes = MINUTES[request.message.body]
