@@ -15,8 +15,9 @@ import re
 import runpy
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from unittest.mock import patch
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SNIPPETS = Path(__file__).parents[1] / "snippets"
 Column = tuple[str, str]  # what it is ("producer", "lane", "consumer"), and its name
 EXCHANGE = ("lane", "exchange")
+#: Who publishes: the consumer in whose `with` block it happens; empty outside of one.
+_CONSUMER: ContextVar[str] = ContextVar("consumer", default="")
 
 
 class RecorderError(Exception):
@@ -57,10 +60,26 @@ def record(snippet: Path) -> str:
 
     happened: list[Event | str] = []
 
+    def note(event: Event) -> None:
+        by = _CONSUMER.get() if event.kind in {"published", "appended"} else event.client
+        happened.append(event._replace(client=by))
+
     class Recorded(minibroker.Broker):
         def __init__(self, *clock: Callable[[], float]) -> None:
             super().__init__(*clock)
-            self.observers.append(happened.append)
+            self.observers.append(note)
+
+        @contextmanager
+        def consume(
+            self, queue: str, consumer: str = "consumer", prefetch: int = 1
+        ) -> Iterator[minibroker.Consumer]:
+            outer = _CONSUMER.get()
+            with super().consume(queue, consumer, prefetch) as member:
+                _CONSUMER.set(consumer)
+                try:
+                    yield member
+                finally:
+                    _CONSUMER.set(outer)
 
     with (
         patch.object(minibroker, "Broker", Recorded),
@@ -87,9 +106,11 @@ def sequence_diagram(happened: Sequence[Event | str], title: str) -> str:
 class _Picture:
     """A picture in the making. Its columns are producers, then lanes with their consumers.
 
-    A queue that is fed by one routing key is drawn in that key's lane, so that a channel and its
-    subscribers' queues are one lane. Any other queue, and each log, has a lane of its own.
-    A producer whose messages go to queues that others bound is called a publisher.
+    Where each bound queue is fed by one routing key, that key is the lane of them all: a channel
+    with its subscribers' queues. Otherwise each queue has a lane of its own, and what is published
+    to bound queues passes through the exchange. Each log has a lane of its own.
+    A producer whose messages go to queues that others bound is called a publisher; a consumer that
+    publishes is drawn as the consumer that it is.
     """
 
     def __init__(self, events: Sequence[Event]) -> None:
@@ -104,6 +125,12 @@ class _Picture:
             elif event.kind == "routed":
                 self._fed_by.setdefault(event.place, set()).add(event.message.routing_key)
                 self._queues.setdefault(event.message.id, []).append(event.place)
+        self._by_exchange = False
+        self._by_exchange = any(
+            self._is_bound(self._sent[number])
+            and self._targets(self._sent[number]) != [("lane", self._sent[number].routing_key)]
+            for number in self._queues
+        )
         self._columns: list[Column] = []
         self._held: Counter[str] = Counter()  # consumer -> messages it has not acknowledged
         self._copied_to: list[str] = []
@@ -113,7 +140,7 @@ class _Picture:
         """Draw one event."""
         match event.kind:
             case "published":
-                self._published(event.message)
+                self._published(event.message, event.client)
             case "unroutable":
                 self._note(f"{event.message.body} is lost: no queue is bound to it")
             case "routed":
@@ -146,11 +173,11 @@ class _Picture:
                 lines.append(f"Note over {ids[start] if start else across}: {_plain(text)}")
         return "\n    ".join(lines) + "\n"
 
-    def _published(self, message: Message) -> None:
+    def _published(self, message: Message, client: str) -> None:
         queues, lanes = self._queues.get(message.id, []), self._targets(message)
-        bound = any(queue != message.routing_key for queue in queues)
-        producer = self._producer(message, "publisher" if bound else "producer")
-        if len(lanes) > 1:
+        bound = self._is_bound(message)
+        producer = self._producer(message, client or ("publisher" if bound else "producer"))
+        if bound and self._by_exchange:
             text = f"{message.routing_key}: {message.body}"
             self._arrow(producer, "->>", self._column(EXCHANGE), text)
         elif lanes:
@@ -165,6 +192,10 @@ class _Picture:
             self._note(f"a copy each for {names}", lane)
             self._copied_to = queues
 
+    def _is_bound(self, message: Message) -> bool:
+        """Tell whether it goes to queues by their bindings, and not by their own name."""
+        return any(queue != message.routing_key for queue in self._queues.get(message.id, []))
+
     def _is_dead(self, message: Message) -> bool:
         """Tell whether the broker moved it: it writes a new message then, with the old number."""
         return message is not self._sent[message.id]
@@ -173,7 +204,7 @@ class _Picture:
         if self._is_dead(message):
             old, reason = message.headers["death_queue"], message.headers["death_reason"]
             self._arrow(self._lane(old), "->>", self._lane(queue), f"{message.body} ({reason})")
-        elif len(self._targets(message)) > 1:
+        elif self._by_exchange and self._is_bound(message):
             self._arrow(EXCHANGE, "->>", self._lane(queue), message.body)
 
     def _handled(self, event: Event, lane: Column) -> None:
@@ -200,7 +231,8 @@ class _Picture:
         text = f"{event.message.id}: {event.message.body}"
         match event.kind:
             case "appended":
-                self._arrow(self._producer(event.message, "producer"), "->>", lane, text)
+                producer = self._producer(event.message, event.client or "producer")
+                self._arrow(producer, "->>", lane, text)
             case "read":
                 self._arrow(lane, "->>", self._consumer(event.client, lane), text)
             case "committed":
@@ -214,19 +246,25 @@ class _Picture:
 
     def _lane_of(self, place: str) -> Column:
         sources = self._fed_by.get(place, {place})
-        return "lane", next(iter(sources)) if len(sources) == 1 else place
+        merged = len(sources) == 1 and not self._by_exchange
+        return "lane", next(iter(sources)) if merged else place
 
     def _lane(self, place: str) -> Column:
         return self._column(self._lane_of(place))
 
     def _producer(self, message: Message, unnamed: str) -> Column:
-        column = "producer", message.headers.get("publisher", unnamed)
+        name = message.headers.get("publisher", unnamed)
+        if ("consumer", name) in self._columns:
+            return "consumer", name
+        column = "producer", name
         if column not in self._columns:
             producers = [kind for kind, _ in self._columns].count("producer")
             self._columns.insert(producers, column)
         return column
 
     def _consumer(self, name: str, lane: Column) -> Column:
+        if ("producer", name) in self._columns:
+            return "producer", name
         column = "consumer", name
         if column not in self._columns:  # beside its lane, behind the consumers that are there
             place = self._columns.index(lane) + 1

@@ -117,7 +117,8 @@ def test_queues_with_several_keys_are_drawn_behind_an_exchange() -> None:
         "p0->>p1: video.uploaded: cat.mp4",
         "p1->>p2: cat.mp4",
         "p1->>p3: cat.mp4",
-        "p0->>p2: cat.mp4",
+        "p0->>p1: video.deleted: cat.mp4",
+        "p1->>p2: cat.mp4",
     ]
 
 
@@ -125,6 +126,38 @@ def test_queues_with_several_keys_are_drawn_behind_an_exchange() -> None:
 def test_unnamed_producer_is_a_publisher_where_queues_are_bound(queue: str, name: str) -> None:
     events = [Event("published", "transcode", "", CAT), Event("routed", queue, "", CAT)]
     assert f"participant p0 as {name}" in sequence_diagram(events, "Title")
+
+
+def test_a_consumer_that_publishes_is_drawn_as_itself() -> None:
+    answer = Message(2, "replies", "90", {})
+    assert lines(
+        Event("published", "transcode", "", CAT),
+        Event("routed", "transcode", "", CAT),
+        Event("delivered", "transcode", "replier", CAT, 1),
+        Event("published", "replies", "replier", answer),
+        Event("routed", "replies", "", answer),
+    ) == ["p0->>p1: cat.mp4", "p1->>p2: cat.mp4", "p2->>p3: 90"]
+
+
+def test_who_publishes_is_known_from_the_run(tmp_path: Path) -> None:
+    (tmp_path / "answers.py").write_text(
+        '"""Answers."""\n'
+        "from minibroker import Broker\n"
+        "broker = Broker()\n"
+        "broker.declare('asked')\n"
+        "broker.declare('replies')\n"
+        "broker.publish('asked', 'cat.mp4')\n"
+        "with broker.consume('asked', 'replier') as consumer:\n"
+        "    broker.publish('replies', '90')\n"
+        "broker.publish('asked', 'dog.mp4')\n"
+    )
+    done = record(tmp_path / "answers.py", tmp_path / "out.mmd")
+    assert not done.returncode, done.stderr
+    drawn = (tmp_path / "out.mmd").read_text()
+    assert "participant p0 as producer" in drawn
+    assert "participant p2 as replier" in drawn
+    assert "p2->>p3: 90" in drawn
+    assert "p0->>p1: dog.mp4" in drawn
 
 
 def test_unroutable_message_ends_at_the_exchange() -> None:

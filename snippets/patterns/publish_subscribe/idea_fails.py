@@ -23,13 +23,12 @@ async def main() -> None:
     for queue in QUEUE_OF.values():
         BROKER.declare(queue)
         BROKER.bind(queue, "uploads")
-    for video in ("cat.mp4", "dog.mp4"):
-        BROKER.publish("uploads", video)
-    for subscriber, queue in [*QUEUE_OF.items()] * 2:
+    BROKER.publish("uploads", "cat.mp4")
+    for subscriber, queue in QUEUE_OF.items():
         if BROKER.queues[queue].ready:
             await receive(subscriber)
         else:
-            print(f"the {subscriber} misses an event")
+            print(f"the {subscriber} never hears of cat.mp4")
 
 
 if __name__ == "__main__":
