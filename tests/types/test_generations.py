@@ -1,0 +1,242 @@
+"""What an upgrade of a broker changes for your code: each test asserts both versions.
+
+It runs on the generation that is chosen, and asks the server which of the two it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+
+import aio_pika
+import psycopg
+import pytest
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import AMQPError
+from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.errors import BadRequestError
+
+from tests.brokers import Server
+from tests.brokers.clients import SECONDS, comes, jetstream
+from tests.brokers.kafka import Kafka
+from tests.types.test_mqtt import DISCONNECT, connect
+
+QUORUM = {"x-queue-type": "quorum"}
+
+
+async def task(channel: AbstractChannel, **arguments: int) -> AbstractQueue:
+    """Declare a quorum queue, with one task in it."""
+    queue = await channel.declare_queue(
+        "transcode", durable=True, arguments={**QUORUM, **arguments}
+    )
+    await channel.default_exchange.publish(aio_pika.Message(b"cat.mp4"), queue.name)
+    return queue
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_nack_counts_until_4_2(server: Server) -> None:
+    """With a limit of 2, a third return would be the last one. A reject counts on both."""
+
+    async def returned(*, nack: bool) -> list[int | None]:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            queue = await task(channel, **{"x-delivery-limit": 2})
+            counts: list[int | None] = []
+            async with asyncio.timeout(SECONDS), queue.iterator() as messages:
+                for _ in range(3):
+                    message = await anext(messages)
+                    counts.append(message.headers.get("x-delivery-count"))
+                    await (message.nack() if nack else message.reject(requeue=True))
+                # What comes next, the task or the mark, tells whether the task was dropped.
+                await channel.default_exchange.publish(aio_pika.Message(b"mark"), queue.name)
+                last = await anext(messages)
+                await last.ack()
+            assert last.body == (b"cat.mp4" if nack and server.at_least(4, 3) else b"mark")
+            await queue.delete(if_empty=False, if_unused=False)
+            return counts
+
+    assert asyncio.run(returned(nack=False)) == [None, 1, 2]
+    expected = [None, None, None] if server.at_least(4, 3) else [None, 1, 2]
+    assert asyncio.run(returned(nack=True)) == expected
+
+
+@pytest.mark.broker("rabbitmq")
+def test_quorum_queues_have_32_priorities_from_4_3(server: Server) -> None:
+    """On 4.0 there are two: up to 4, and above. Nothing has to be declared."""
+
+    async def proof() -> list[int | None]:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue("transcode", durable=True, arguments=QUORUM)
+            for priority in (1, 3, 2):
+                await channel.default_exchange.publish(
+                    aio_pika.Message(b"cat.mp4", priority=priority), queue.name
+                )
+            return [(await queue.get(no_ack=True)).priority for _ in range(3)]
+
+    assert asyncio.run(proof()) == ([3, 2, 1] if server.at_least(4, 3) else [1, 3, 2])
+
+
+@pytest.mark.broker("rabbitmq")
+def test_what_the_notes_of_4_3_announce_is_as_before_on_4_3_6(server: Server) -> None:
+    """The documentation says: it ignores `x-max-priority`, and refuses such a transient queue."""
+
+    async def proof() -> str:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            await channel.declare_queue("views", durable=False)
+            with pytest.raises(AMQPError) as refused:
+                await task(channel, **{"x-max-priority": 10})
+            return str(refused.value)
+
+    assert "invalid arg 'x-max-priority'" in asyncio.run(proof())
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_prefetch_for_a_channel_is_one_for_each_consumer_from_4_3(server: Server) -> None:
+    """The server answers as before, and says it only in its log."""
+    expected = 2 if server.at_least(4, 3) else 1
+
+    async def proof() -> int:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=1, global_=True)
+            queue = await channel.declare_queue("transcode", durable=True)
+            for _ in range(4):
+                await channel.default_exchange.publish(aio_pika.Message(b"cat.mp4"), queue.name)
+            given = 0
+
+            async def hold(_: AbstractIncomingMessage) -> None:
+                nonlocal given
+                given += 1
+
+            await queue.consume(hold)
+            await queue.consume(hold)
+
+            async def all_that_come() -> bool:
+                return given == expected
+
+            await comes(all_that_come)
+            other = await connection.channel()
+            left = await other.declare_queue(queue.name, passive=True)
+            return 4 - int(left.declaration_result.message_count or 0)
+
+    assert asyncio.run(proof()) == expected
+
+
+@pytest.mark.broker("nats")
+def test_filter_subjects_may_cross_from_2_15(server: Server) -> None:
+    """They match the same message, and none includes the other, which is refused still."""
+
+    async def proof() -> list[str]:
+        said = []
+        async with jetstream(server) as stream:
+            await stream.update_stream(StreamConfig(name="videos", subjects=["videos.*.*"]))
+            for name, other in (("nested", "videos.*.*"), ("cross", "videos.*.uploaded")):
+                filters = ["videos.cat.*", other]
+                config = ConsumerConfig(durable_name=name, filter_subjects=filters)
+                try:
+                    await stream.add_consumer("videos", config)
+                except BadRequestError as error:
+                    said.append(error.description or "")
+                    continue
+                await stream.publish("videos.cat.uploaded", b"cat.mp4")
+                waiting = (await stream.consumer_info("videos", name)).num_pending
+                said.append(f"made, {waiting} waits")
+        return said
+
+    refused = "consumer subject filters cannot overlap"
+    nested, crossing = asyncio.run(proof())
+    assert nested == refused
+    assert crossing == ("made, 1 waits" if server.at_least(2, 15) else refused)
+
+
+@pytest.mark.broker("nats")
+def test_one_message_expires_from_2_11(server: Server) -> None:
+    """A stream has to allow it. An older server ignores the setting, and the header."""
+
+    async def proof() -> None:
+        config = StreamConfig(allow_msg_ttl=True)
+        async with jetstream(server, stream=config) as stream:
+            await stream.publish("videos", b"cat.mp4", headers={"Nats-TTL": "1s"})
+            allowed = bool((await stream.stream_info("videos")).config.allow_msg_ttl)
+            assert allowed == server.at_least(2, 11)
+
+            async def gone() -> bool:
+                return (await stream.stream_info("videos")).state.messages == 0
+
+            if allowed:
+                await comes(gone)
+
+    asyncio.run(proof())
+
+
+@pytest.mark.broker("mqtt")
+def test_a_packet_above_two_million_bytes_is_refused_from_2_1(server: Server) -> None:
+    topic = b"\x00\x06videos"
+    rest = topic + b"\x00\x01" + b"\x00" + b"x" * 2_100_000
+    length, size = b"", len(rest)
+    while size:
+        size, low = divmod(size, 128)
+        length += bytes([low | (128 if size else 0)])
+    with connect(server, b"uploader") as connection:
+        try:
+            connection.sendall(b"\x32" + length + rest)
+            answer = connection.recv(64)
+        except OSError:  # it has closed, and what it said is lost
+            answer = b""
+    if server.at_least(2, 1):
+        assert answer in (b"", bytes([DISCONNECT, 1, 0x95]))
+    else:
+        assert answer[0] == 0x40
+
+
+@pytest.mark.broker("postgresql")
+def test_new_data_has_checksums_from_18(server: Server) -> None:
+    """So `pg_upgrade` from data without them is refused, unless the new data is made without."""
+    with psycopg.connect(server.address) as connection:
+        assert connection.execute("SHOW data_checksums").fetchone() == (
+            "on" if server.at_least(18) else "off",
+        )
+
+
+@pytest.mark.broker("postgresql")
+def test_an_update_returns_what_a_row_was_from_18(server: Server) -> None:
+    """A worker that takes a task sees in one statement whether another had it before."""
+    with psycopg.connect(server.address) as connection:
+        connection.execute("CREATE TABLE tasks (id int, worker text)")
+        connection.execute("INSERT INTO tasks VALUES (1, 'A')")
+        take = "UPDATE tasks SET worker = 'B' RETURNING old.worker, new.worker"
+        if server.at_least(18):
+            assert connection.execute(take).fetchone() == ("A", "B")
+        else:
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                connection.execute(take)
+
+
+@pytest.mark.broker("postgresql")
+def test_a_database_makes_sortable_ids_from_18(server: Server) -> None:
+    with psycopg.connect(server.address) as connection:
+        if server.at_least(18):
+            row = connection.execute("SELECT uuidv7() < uuidv7()").fetchone()
+            assert row == (True,)
+        else:
+            with pytest.raises(psycopg.errors.UndefinedFunction):
+                connection.execute("SELECT uuidv7()")
+
+
+@pytest.mark.broker("kafka")
+def test_a_share_group_can_have_a_dead_letter_queue_from_4_4(server: Server) -> None:
+    """It is the second level of the feature, and a server that is set up anew has it."""
+    assert isinstance(server, Kafka)
+    said = subprocess.run(
+        server._java("kafka.tools.StorageTool", "version-mapping"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    level = re.search(r"^share.version=(\d+)", said, re.MULTILINE)
+    assert level
+    assert level[1] == ("2" if server.at_least(4, 4) else "1")

@@ -1,0 +1,58 @@
+"""The table of support windows says what the tests ran on, and calls nothing current that ended."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from handbook.brokers import named
+from tests.brokers import SERVERS
+from tests.records import VERSIONS
+
+PAGE = Path(__file__).parents[2] / "docs" / "types" / "what-changed.md"
+NAMES = {
+    "RabbitMQ": "rabbitmq",
+    "Kafka": "kafka",
+    "NATS": "nats",
+    "Redis": "redis",
+    "Mosquitto": "mqtt",
+    "PostgreSQL": "postgresql",
+}
+ROW = re.compile(
+    r"^\| (?P<server>\w+) \| (?P<series>[\d.]+) \| (?P<released>\d{4}-\d\d-\d\d)\S* \|"
+    r" (?P<until>[^|]+?) \| (?P<marks>[^|]*?) ?\|$",
+    re.MULTILINE,
+)
+ROWS = [match.groupdict() for match in ROW.finditer(PAGE.read_text())]
+
+
+def marked(word: str) -> dict[str, str]:
+    """Return the series of each server that has this mark."""
+    return {row["server"]: row["series"] for row in ROWS if word in row["marks"]}
+
+
+def test_both_generations_are_in_the_table() -> None:
+    stable = {
+        name: json.loads(VERSIONS.read_text())[key]["server"].split()[-1]
+        for name, key in NAMES.items()
+    }
+    assert set(NAMES.values()) == set(SERVERS)
+    for name, series in marked("stable").items():
+        assert f"{stable[name]}.".startswith(f"{series}."), name
+    for name, series in marked("newest").items():
+        newest = ".".join(map(str, named(NAMES[name]).newest))
+        assert f"{newest}.".startswith(f"{series}."), name
+    assert set(marked("stable")) == set(marked("newest")) == set(NAMES)
+
+
+def test_no_series_is_called_current_after_its_end() -> None:
+    current = [row for row in ROWS if "current" in row["marks"]]
+    assert {row["server"] for row in current} >= set(NAMES)
+    for row in current:
+        end = re.match(r"\d{4}-\d\d-\d\d", row["until"])
+        assert not end or date.fromisoformat(end[0]) > datetime.now(UTC).date(), (
+            f"{row['server']} {row['series']} is called current in {PAGE.name}, and its support "
+            f"ended on {row['until']}: see what is current now, and what pages say of it"
+        )
