@@ -31,6 +31,8 @@ async def _patterns(receiver: str) -> list[str]:
     """Read the note that stands beside the receiver's committed offset."""
     async with administer() as admin:
         places = await admin.list_consumer_group_offsets(receiver)
+    if VIDEOS not in places:
+        raise LookupError(f"{receiver} has no patterns: subscribe() first")
     return [str(one) for one in json.loads(places[VIDEOS].metadata)]
 
 
@@ -43,18 +45,16 @@ async def subscribe(
             place = (await new.client.end_offsets([VIDEOS]))[VIDEOS]
         else:
             patterns = sorted({*patterns, *await _patterns(receiver)})
-        note = json.dumps(list(patterns))
-        await new.client.commit({VIDEOS: (place, note)})
+        await new.client.commit({VIDEOS: (place, json.dumps(list(patterns)))})
 
 
 async def publish(
     producer: AIOKafkaProducer, events: Sequence[tuple[str, str]]
 ) -> list[str] | None:
     """Return None: the broker does not know who reads what."""
-    topic, number = VIDEOS
     async with in_time("confirms"):
         confirms = [
-            await producer.send(topic, body.encode(), key.encode(), number)
+            await producer.send(VIDEOS.topic, body.encode(), key.encode(), 0)
             for key, body in events
         ]
         await asyncio.gather(*confirms)

@@ -7,6 +7,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from database import Connection, connect, create
 
@@ -26,13 +27,13 @@ PUBLISH = """
 INSERT INTO delivery (receiver, key, body)
 SELECT DISTINCT receiver, %(key)s, %(body)s FROM binding
 WHERE %(key)s || '.' ~ expression"""
-# The oldest one or none: while a process has it, a second one of the same
-# receiver waits, and no event overtakes another.
+# The oldest or none: a second process waits, so no event overtakes another.
 LOCK_NEXT = """
 SELECT id, key, body FROM delivery WHERE id = (
     SELECT min(id) FROM delivery WHERE receiver = %s)
 FOR UPDATE SKIP LOCKED"""
 DELETE = "DELETE FROM delivery WHERE id = %s"
+KNOWN = "SELECT 1 FROM binding WHERE receiver = %s"
 
 Handler = Callable[[str, str], Awaitable[None]]
 
@@ -64,6 +65,8 @@ async def receive(
     receiver: str, handle: Handler, limit: int | None = None
 ) -> None:
     async with connect(receiver) as db:
+        if not (await db.execute(KNOWN, [receiver])).rowcount:
+            raise LookupError(f"{receiver} has no patterns: subscribe() first")
         done = 0
         while limit is None or done < limit:
             async with db.transaction():
@@ -77,8 +80,8 @@ async def receive(
 
 
 async def main() -> None:
-    async def show(key: str, body: str) -> None:
-        print(f"{key} {body}")
+    async def show(receiver: str, key: str, body: str) -> None:
+        print(f"{receiver}: {key} {body}")
 
     async with connect() as db:
         await subscribe(db, "german", ["video.*.de"])
@@ -89,10 +92,8 @@ async def main() -> None:
             ("video.deleted.en", "owl.mp4"),
         ]
         print(f"nobody wants: {await publish(db, events)}")
-    print("german gets:")
-    await receive("german", show, limit=1)
-    print("player gets:")
-    await receive("player", show, limit=2)
+    await receive("german", partial(show, "german"), limit=1)
+    await receive("player", partial(show, "player"), limit=2)
 
 
 if __name__ == "__main__":
