@@ -89,6 +89,7 @@ def check_file(path: str, file: Path) -> None:
             f"{', '.join(sorted(FILES))}"
         )
     if file.suffix.lower() == ".svg":
+        page.begin(path, "", "")
         _Checks().whole(file.read_text(encoding="utf-8"))
 
 

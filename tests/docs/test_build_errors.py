@@ -61,6 +61,11 @@ def claim(test: str, line: str) -> dict[str, object]:
 def build(project: Path, body: str) -> tuple[int, str]:
     """Build the project with this text on its page; return the exit code and what was said."""
     (project / "docs" / "page.md").write_text(HEAD + body, encoding="utf-8")
+    return run(project)
+
+
+def run(project: Path) -> tuple[int, str]:
+    """Build the project as it is; return the exit code and what was said."""
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(project / "site")],
         cwd=project,
@@ -92,6 +97,7 @@ def test_a_page_without_a_fault_builds(project: Path) -> None:
 FAULTS = {
     "an unknown directive": ("::: cod topic", "there is no directive '::: cod'"),
     "an unknown topic": ("::: code topics", "topics are: other, topic"),
+    "an unknown function": ("::: code topic tell", "has a function 'tell'; there are: "),
     "an unknown file": ("::: file topic/on_kafka.py", "in that folder are: on_redis.py"),
     "an unknown section": ("::: file topic/on_redis.py reply", "has no section 'reply'"),
     "an output that was not recorded": ("::: file other/silent.py", "has no recorded output"),
@@ -122,6 +128,8 @@ FAULTS = {
     "a footnote that nobody names": ("[^why]: Because.", "nothing on this page names [^why]"),
     "a broken anchor": ("[there](#nowhere)", "'#nowhere'"),
     "an absolute link": ("[there](/page/)", "'/page/'"),
+    "a script": ("<script>alert(1)</script>", "<script> is no HTML that a page may hold"),
+    "a handler of events": ("*x*{ onclick=alert(1) }", "the attribute onclick must not stand"),
 }
 
 
@@ -134,6 +142,33 @@ def test_a_fault_stops_the_build_and_names_its_line(project: Path, body: str, re
     assert report, said
     assert any(reason in line for line in report), said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        ("""description: 'A "><script>alert(1)</script>'""", "must not have the sign"),
+        ("template: page.md", "a page's head has no 'template'"),
+    ],
+)
+def test_a_head_can_carry_no_html(project: Path, head: str, reason: str) -> None:
+    """The theme prints it as it is."""
+    (project / "docs" / "page.md").write_text(f"---\n{head}\n---\n\n# Page\n", encoding="utf-8")
+    code, said = run(project)
+    assert code == 1, said
+    assert "docs/page.md:2: " in said
+    assert reason in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("x.html", "<p>x</p>"), ("x.svg", "<svg onload='alert(1)'></svg>")]
+)
+def test_a_file_can_carry_no_script(project: Path, name: str, text: str) -> None:
+    """Files beside the pages are published as they are, and a browser opens these."""
+    (project / "docs" / name).write_text(text, encoding="utf-8")
+    code, said = build(project, "Text.\n")
+    assert code == 1, said
+    assert f"docs/{name}: " in said
 
 
 def test_missing_records_say_which_run_writes_them(project: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_page_keeps_to_itself_fits_and_is_accessible(
         )
     seen = visit(path)
     seen.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    seen.page.add_script_tag(path=AXE)
+    seen.page.evaluate(AXE.read_text(encoding="utf-8"))
     body = seen.page.locator("body")
     for dark in (False, True):
         seen.page.emulate_media(color_scheme="dark" if dark else "light")

@@ -116,7 +116,7 @@ def test_a_page_of_one_broker_is_accessible(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size({"width": 390, "height": 900})
     page.goto(f"{PAGE}?broker=mqtt")
-    page.add_script_tag(path=AXE)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
     page.evaluate("scrollTo(0, 2000)")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert violations(page, colours_only=False) == []
