@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # How many processes the tests run in; they mostly wait for servers.
 PARALLEL ?= 6
+# Where `make serve` shows the site.
+PORT ?= 8000
 # Material's notice of its successor is for us, not for each build.
 export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
@@ -10,8 +12,8 @@ BIN := .venv/bin
 .PHONY: help serve site test survival mutants check record benchmark brokers servers lock clean
 
 help:
-	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000"
-	@echo "make test     everything: checks, snippets on real brokers, claims, the built site"
+	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000 (or PORT=8001)"
+	@echo "make test     everything: checks, snippets on real brokers, claims, the built site (ARGS: a part)"
 	@echo "make survival what each long-lived function makes of each fault (ARGS=\"-k redis\")"
 	@echo "make mutants  take things away from snippets at random, and see which test notices"
 	@echo "make site     the site into site/, with every warning an error"
@@ -45,7 +47,8 @@ servers: .venv/ready
 RUN := $(if $(shell command -v npm 2>/dev/null),node_modules/ready)
 
 serve: .venv/ready $(RUN)
-	SITE_URL=http://127.0.0.1:8000/ $(BIN)/python -m mkdocs serve --livereload --dev-addr 127.0.0.1:8000
+	@$(BIN)/python -c 'import socket, sys; sys.exit(socket.socket().connect_ex(("127.0.0.1", $(PORT))) == 0)' || { echo "Port $(PORT) is taken. End what listens there, or take another: make serve PORT=8001"; exit 1; }
+	SITE_URL=http://127.0.0.1:$(PORT)/ $(BIN)/python -m mkdocs serve --livereload --dev-addr 127.0.0.1:$(PORT)
 
 site: .venv/ready $(RUN)
 	$(BIN)/python -m mkdocs build --strict
@@ -58,7 +61,9 @@ check: .venv/ready
 	$(BIN)/rumdl check --quiet .
 	$(BIN)/typos
 
-test: node_modules/ready check servers
+# ARGS choose a part, for which the checks do not run; npm is for tests of the site.
+PART := $(filter tests/%,$(filter-out tests/site%,$(ARGS)))
+test: $(if $(PART),,node_modules/ready) $(if $(ARGS),,check) servers
 	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 # What each long-lived function of a snippet makes of each fault, on every broker: half an hour.
