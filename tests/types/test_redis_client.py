@@ -189,7 +189,7 @@ def test_a_requestor_is_served_again_after_its_connection_was_cut(
         async with client.connect() as its:
             await snippet.declare(its)
         replies = asyncio.create_task(replier())
-        async with snippet.asker() as ask:
+        async with snippet.requestor() as ask:
             assert await ask("cat.mp4", 20) == "cat.mp4: 7 min"
             for fault in (proxy.cut, proxy.silence):
                 fault()
@@ -287,3 +287,14 @@ def test_an_address_may_name_the_protocol(client: ModuleType, protocol: int) -> 
             return [fields for _, fields in taken + await client.look_behind(its, "transcode")]
 
     assert asyncio.run(scene()) == [{"task": "cat.mp4"}] * 2
+
+
+def test_a_stream_keeps_no_more_than_it_is_told(client: ModuleType) -> None:
+    """Redis drops whole blocks, of 100 entries, so that somewhat more may stay."""
+
+    async def scene() -> int:
+        async with client.connect() as its:
+            await client.add(its, [("views", {"video": "cat.mp4"})] * 1000, keep=100)
+            return int(await its.xlen("views"))
+
+    assert 100 <= asyncio.run(scene()) < 1000
