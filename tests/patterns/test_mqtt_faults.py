@@ -91,7 +91,7 @@ def test_a_session_that_is_gone_is_named(
         assert "call " in actor.error
 
 
-def test_an_asker_raises_at_once_and_a_new_one_is_answered(
+def test_a_requestor_raises_at_once_and_a_new_one_is_answered(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MQTT_URL", server.address)
@@ -104,7 +104,7 @@ def test_an_asker_raises_at_once_and_a_new_one_is_answered(
 
     async def main() -> None:
         replier = asyncio.create_task(snippet.answer("A", handle))
-        async with snippet.asker() as ask:
+        async with snippet.requestor() as ask:
             assert await ask("cat", 20) == "cat: done"
             began = asyncio.get_running_loop().time()
             for _ in "ab":  # while it waits, and later
@@ -115,7 +115,7 @@ def test_an_asker_raises_at_once_and_a_new_one_is_answered(
             await replier
         server.start()
         replier = asyncio.create_task(snippet.answer("A", handle))
-        async with snippet.asker() as ask:
+        async with snippet.requestor() as ask:
             assert await ask("dog", 20) == "dog: done"
         replier.cancel()
 
@@ -133,7 +133,7 @@ def test_a_replier_answers_nowhere_else(
 
     async def main() -> None:
         replier = asyncio.create_task(snippet.answer("A", handle))
-        async with snippet.connect() as client, snippet.asker() as ask:
+        async with snippet.connect() as client, snippet.requestor() as ask:
             await client.subscribe("invoices/#")
             assert await ask("cat", 20) == "cat: done"
             for topic in ("invoices/paid", "lengths/replies-of-mine"):

@@ -23,7 +23,7 @@ async def ask_all(questions, seconds, at_once=100, last=None):
             except TimeoutError:
                 return "TimeoutError"
 
-    async with asker() as ask:
+    async with requestor() as ask:
         asked = {asyncio.create_task(one(ask, each)): each for each in questions}
         pending, right = set(asked), True
         while pending and (right or at_once > 1):
@@ -59,7 +59,7 @@ UNANSWERED = "Nobody answers the question that the killed replier held."
 IN_VAIN = "A replier begins to work on a question for whose answer nobody waits."
 STRAYED = "A message that answers nothing is taken for the answer."
 
-#: The text by which an asker knows what an answer answers, and what takes any for the oldest's.
+#: The text by which a requestor knows what an answer answers, and what takes any for the oldest's.
 CORRELATION = {
     "minibroker": (
         'number = message.headers.get("correlation_id", "")',
@@ -85,7 +85,7 @@ CORRELATION = {
     ),
 }
 WITH_HELP = {
-    "minibroker": "a queue for each asker's answers, and headers",
+    "minibroker": "a queue for each requestor's answers, and headers",
     "kafka": "a topic for answers, and headers",
     "redis": "a list for each answer, and fields",
     "postgresql": "a column for the answer, and a look at it again and again",
@@ -182,11 +182,11 @@ def done(questions: list[str]) -> list[str]:
     return [f"{question}: done" for question in questions]
 
 
-def mistaken(asker: Actor, questions: list[str]) -> list[str]:
+def mistaken(requestor: Actor, questions: list[str]) -> list[str]:
     """Return the answers that belong to no question, or to another one than it was given for."""
     return [
         answer
-        for answer, own in zip(asker.value, done(questions), strict=True)
+        for answer, own in zip(requestor.value, done(questions), strict=True)
         if answer not in (own, TIMED_OUT, "not waited for")
     ]
 
@@ -208,14 +208,14 @@ def set_up(stage: Stage) -> None:
 
 
 @claim(
-    "Each asker gets the answers to its own questions, many in flight and out of order.",
+    "Each requestor gets the answers to its own questions, many in flight and out of order.",
     promise=True,
     seen=MISTAKEN,
     **{
         key: holds(*change, with_help=WITH_HELP.get(key, "")) for key, change in CORRELATION.items()
     },
 )
-def test_each_asker_gets_its_own_answers(stage: Stage) -> None:
+def test_each_requestor_gets_its_own_answers(stage: Stage) -> None:
     set_up(stage)
     ants, bees = names("ant", 20), names("bee", 20)
     repliers = [stage.spawn("answer", replier=r, mode="hold", only=ants[0]) for r in "AB"]
@@ -253,16 +253,16 @@ def test_a_late_answer_is_discarded(stage: Stage) -> None:
     replier = stage.spawn("answer", replier="A", mode="hold")
     # Asked in turn: the first one times out, and so do some more, until the replier goes on.
     questions = names("cat", 20)
-    asker = ask_all(stage, questions, 1, at_once=1, last=30)
-    assert stage.happens(lambda: bool(replier.taken), replier, asker)
-    assert stage.stays(lambda: not asker.returned, 1.5, no_longer=True)
+    requestor = ask_all(stage, questions, 1, at_once=1, last=30)
+    assert stage.happens(lambda: bool(replier.taken), replier, requestor)
+    assert stage.stays(lambda: not requestor.returned, 1.5, no_longer=True)
     replier.release()
-    assert stage.happens(lambda: asker.returned, asker, replier)
+    assert stage.happens(lambda: requestor.returned, requestor, replier)
     held = questions.index(replier.taken[0])
-    assert asker.value[held] == TIMED_OUT
-    assert not mistaken(asker, questions), LATE
-    assert asker.value[-1] == f"{questions[-1]}: done"
-    assert "not waited for" not in asker.value
+    assert requestor.value[held] == TIMED_OUT
+    assert not mistaken(requestor, questions), LATE
+    assert requestor.value[-1] == f"{questions[-1]}: done"
+    assert "not waited for" not in requestor.value
 
 
 @claim(
@@ -283,12 +283,12 @@ def test_a_late_answer_is_discarded(stage: Stage) -> None:
         "body = await handle(text(record))",
         "await consumer.commit(record); body = await handle(text(record))",
     ),
-    nats=differs("Nobody answers; the asker's timeout ends the wait."),
+    nats=differs("Nobody answers; the requestor's timeout ends the wait."),
     redis=holds(
         "reply = await handle(question)",
         "await redis.xack(QUESTIONS, GROUP, place); reply = await handle(question)",
     ),
-    mqtt=differs("Nobody answers; the asker's timeout ends the wait."),
+    mqtt=differs("Nobody answers; the requestor's timeout ends the wait."),
     postgresql=holds(ROW, ROW_TAKEN),
 )
 def test_a_killed_repliers_question_goes_to_another(stage: Stage) -> None:
@@ -297,23 +297,25 @@ def test_a_killed_repliers_question_goes_to_another(stage: Stage) -> None:
     killed = stage.spawn("answer", replier="A", mode="hold")
     if not stage.holds:  # it is there before the question's short time runs
         stage.call("ask_all", questions=[WARM_UP], seconds=30)
-    asker = ask_all(stage, ["cat.mp4"], seconds)
-    assert stage.happens(lambda: bool(killed.taken), killed, asker)
+    requestor = ask_all(stage, ["cat.mp4"], seconds)
+    assert stage.happens(lambda: bool(killed.taken), killed, requestor)
     # Whatever the snippet sends before the work is on its way by then.
     assert stage.stays(lambda: not killed.done, 1.5 if stage.without else 0.3, no_longer=True)
     killed.kill()
     other = stage.spawn("answer", replier="B")
     assert stage.call("ask_all", questions=["dog.mp4"], seconds=40) == ["dog.mp4: done"]
     if stage.holds:
-        assert stage.in_time(lambda: asker.value == ["cat.mp4: done"], asker, other), UNANSWERED
+        assert stage.in_time(lambda: requestor.value == ["cat.mp4: done"], requestor, other), (
+            UNANSWERED
+        )
         return
-    assert stage.happens(lambda: asker.returned, asker, other)
-    assert asker.value == [TIMED_OUT]
+    assert stage.happens(lambda: requestor.returned, requestor, other)
+    assert requestor.value == [TIMED_OUT]
     assert other.taken == ["dog.mp4"]
 
 
 @claim(
-    "No replier begins to work on a question after its asker has given up.",
+    "No replier begins to work on a question after its requestor has given up.",
     seen=IN_VAIN,
     minibroker=holds("ttl=seconds,  # afterwards", "ttl=60,  # afterwards"),
     rabbitmq=holds("expiration=seconds,", "expiration=60,"),
@@ -355,10 +357,10 @@ def test_what_is_malformed_stops_nobody(stage: Stage) -> None:
     set_up(stage)
     replier = stage.spawn("answer", replier="A")
     cats = names("cat", 5)
-    asker = ask_all(stage, cats, 30, at_once=1)
-    assert stage.happens(lambda: asker.returned, asker, replier)
-    assert "stray" not in asker.value, STRAYED
-    assert asker.value == done(cats)
+    requestor = ask_all(stage, cats, 30, at_once=1)
+    assert stage.happens(lambda: requestor.returned, requestor, replier)
+    assert "stray" not in requestor.value, STRAYED
+    assert requestor.value == done(cats)
     assert stage.happens(lambda: replier.done == cats, replier)
     if stage.key not in {"minibroker", "postgresql"}:  # there: a dead letter, and impossible
         assert "not a question" in replier.process.errors()

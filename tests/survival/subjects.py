@@ -1,7 +1,7 @@
 """The long-lived functions of the snippets, found in their code, and how each is fed.
 
 A function is long-lived if it loops and takes a `handle` (a consumer), if it is a `relay`, if it is
-an `asker` (what it yields asks), or if it sends on what `connect()` keeps open (a publisher).
+a `requestor` (what it yields asks), or if it sends on what `connect()` keeps open (a publisher).
 What it takes besides is looked up by the parameter's name, so that a new snippet is in by itself.
 What takes no `handle` needs a drive: see drives.py.
 """
@@ -43,7 +43,7 @@ SENDERS = ("upload", "submit", "publish", "send")
 ASK = """
 
 async def drive_live(handle):
-    async with asker() as ask:
+    async with requestor() as ask:
         number = 0
         while True:
             number += 1
@@ -59,7 +59,7 @@ async def drive_live(handle):
 QUESTION = """
 
 async def drive_feed(messages):
-    async with asker() as ask:
+    async with requestor() as ask:
         return [await ask(question, 15) for question in messages]
 """
 #: Added to a publisher's copy.
@@ -196,11 +196,11 @@ def of(snippet: Path) -> Iterator[Subject]:
             yield Subject(snippet, each, drive.kind, drive)
         elif full in ENDS:
             continue
-        elif each == "asker":
+        elif each == "requestor":
             yield Subject(snippet, each, "requestor", Drive("requestor", ASK))
         elif each == "relay":
             yield Subject(snippet, each, "relay")
-        elif "handle" in takes and "asker" in its:
+        elif "handle" in takes and "requestor" in its:
             yield Subject(snippet, each, "replier", Drive("replier", QUESTION, obeys=True))
         elif "handle" in takes and sender:
             yield Subject(snippet, each, "consumer")
@@ -211,7 +211,7 @@ def of(snippet: Path) -> Iterator[Subject]:
 def untried(snippet: Path) -> list[str]:
     """Return the functions that have a loop and that nobody tries, or says why not."""
     tried = {one.function for one in of(snippet)}
-    taker = {"connect", "asker", *READ, *BEFORE, *SENDERS}
+    taker = {"connect", "requestor", *READ, *BEFORE, *SENDERS}
     return [
         f"{_named(snippet)} {each}"
         for each, function in _coroutines(ast.parse(snippet.read_text())).items()

@@ -335,7 +335,7 @@ def test_a_worker_commits_each_partition_of_what_expires() -> None:
     asyncio.run(proof())
 
 
-def test_an_asker_gets_past_a_record_that_it_cant_decode(
+def test_a_requestor_gets_past_a_record_that_it_cant_decode(
     unreadable: list[tuple[str, bytes]],
 ) -> None:
     async def proof() -> None:
@@ -345,7 +345,7 @@ def test_an_asker_gets_past_a_record_that_it_cant_decode(
             return f"{question}: done"
 
         await lengths.declare()
-        async with kafka_client.connect() as sender, lengths.asker() as ask:
+        async with kafka_client.connect() as sender, lengths.requestor() as ask:
             replier = asyncio.create_task(lengths.answer("A", handle))
             for number in range(lengths.PARTITIONS):
                 for topic in (lengths.REPLIES, lengths.QUESTIONS):
@@ -361,7 +361,7 @@ def test_a_requestor_says_that_no_answer_came() -> None:
     async def proof() -> None:
         lengths = snippet("patterns/request_reply")
         await lengths.declare()
-        async with lengths.asker() as ask:
+        async with lengths.requestor() as ask:
             with pytest.raises(TimeoutError, match=r"^no answer in time$"):
                 await ask("cat.mp4", 0.5)
 

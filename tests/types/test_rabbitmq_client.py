@@ -369,7 +369,7 @@ def test_a_replier_answers_into_no_queue(client: Any) -> None:
                 await client.publish(
                     channel, snippet.QUESTIONS, b"cat.mp4", reply_to=to, correlation_id="1"
                 )
-            async with snippet.asker() as ask:  # it comes behind the others
+            async with snippet.requestor() as ask:  # it comes behind the others
                 assert await ask("dog.mp4", PATIENCE) == "dog.mp4"
             assert not await client.look(channel, "invoices")
             replier.cancel()

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["aiokafka>=0.14"]
 # ///
-"""Request-reply on Kafka: each asker gets its own answers."""
+"""Request-reply on Kafka: each requestor gets its own answers."""
 
 import asyncio
 import logging
@@ -29,13 +29,13 @@ async def declare() -> None:
 
 
 @asynccontextmanager
-async def asker() -> AsyncIterator[Ask]:
+async def requestor() -> AsyncIterator[Ask]:
     """Choose a partition for answers; what it yields serves many at once."""
     waiting: dict[bytes, asyncio.Future[str]] = {}
     mine = TopicPartition(REPLIES, random.randrange(PARTITIONS))
     reply_to = ("reply_to", b"%d" % mine.partition)
 
-    def take(record: ConsumerRecord) -> None:  # or another asker's answer
+    def take(record: ConsumerRecord) -> None:  # or another requestor's answer
         number = dict(record.headers).get("correlation_id", b"")
         if answer := waiting.pop(number, None):
             answer.set_result(text(record))
@@ -54,7 +54,7 @@ async def asker() -> AsyncIterator[Ask]:
         finally:
             waiting.pop(number, None)
         if listener.done():
-            listener.result()  # raises why it ended: ask in a new asker()
+            listener.result()  # raises why it ended: ask in a new requestor()
         return answer.result()
 
     async with connect() as producer, listen(mine, take) as listener:
@@ -84,7 +84,7 @@ async def main() -> None:
 
     await declare()
     replier = asyncio.create_task(answer("replier", probe))
-    async with asker() as ask:
+    async with requestor() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = []
 # ///
-"""Request-reply on the minibroker: each asker gets its own answers."""
+"""Request-reply on the minibroker: each requestor gets its own answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,14 +23,14 @@ async def declare() -> None:
 
 
 @asynccontextmanager
-async def asker() -> AsyncIterator[Ask]:
+async def requestor() -> AsyncIterator[Ask]:
     """Open a queue for answers; what it yields may be used concurrently."""
     replies = f"replies.{next(numbers)}"
     BROKER.declare(replies)
     waiting: dict[str, asyncio.Queue[str]] = {}
 
     async def listen() -> None:
-        with BROKER.consume(replies, "asker") as consumer:
+        with BROKER.consume(replies, "requestor") as consumer:
             async for delivery in consumer:
                 message = delivery.message
                 number = message.headers.get("correlation_id", "")
@@ -46,7 +46,7 @@ async def asker() -> AsyncIterator[Ask]:
                 QUESTIONS,
                 question,
                 ttl=seconds,  # afterwards nobody needs the answer
-                publisher="asker",
+                publisher="requestor",
                 reply_to=replies,
                 correlation_id=number,
             )
@@ -85,7 +85,7 @@ async def main() -> None:
 
     await declare()
     replier = asyncio.create_task(answer("replier", probe))
-    async with asker() as ask:
+    async with requestor() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["paho-mqtt>=2.2"]
 # ///
-"""Request-reply on MQTT 5: each asker gets its own answers."""
+"""Request-reply on MQTT 5: each requestor gets its own answers."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ async def declare() -> None:
 
 
 @asynccontextmanager
-async def asker() -> AsyncIterator[Ask]:
+async def requestor() -> AsyncIterator[Ask]:
     """Serve many questions at once; when all raise, enter it again."""
     topic = f"{REPLIES}{uuid4().hex}"
     waiting: dict[bytes, asyncio.Future[str]] = {}
@@ -81,11 +81,11 @@ async def answer(replier: str, handle: Handler) -> None:
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its asker waits
+            await asyncio.sleep(1.5)  # longer than its requestor waits
         return f"{video}: {len(video)} min"
 
     replier = asyncio.create_task(answer("replier", probe))
-    async with asker() as ask:
+    async with requestor() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:

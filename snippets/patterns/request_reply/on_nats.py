@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["nats-py>=2.16"]
 # ///
-"""Request-reply on core NATS: each asker gets its own answers."""
+"""Request-reply on core NATS: each requestor gets its own answers."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ async def declare() -> None:
 
 
 @asynccontextmanager
-async def asker() -> AsyncIterator[Ask]:
+async def requestor() -> AsyncIterator[Ask]:
     """Connect; what it yields may be used concurrently."""
     async with connect() as connection:
 
@@ -76,12 +76,12 @@ async def answer(replier: str, handle: Handler) -> None:
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its asker waits
+            await asyncio.sleep(1.5)  # longer than its requestor waits
         return f"{video}: {len(video)} min"
 
     await declare()
     replier = asyncio.create_task(answer("replier", probe))
-    async with asker() as ask:
+    async with requestor() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:

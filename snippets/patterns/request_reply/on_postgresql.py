@@ -43,10 +43,10 @@ async def declare(db: Connection) -> None:
 
 
 @asynccontextmanager
-async def asker() -> AsyncIterator[Ask]:
+async def requestor() -> AsyncIterator[Ask]:
     """Connect once; what it yields serves many questions at the same time.
 
-    After a lost connection each question raises: enter `asker()` again.
+    After a lost connection each question raises: enter `requestor()` again.
     """
     async with connect() as db:
 
@@ -84,7 +84,7 @@ async def main() -> None:
     async with connect() as db:
         await declare(db)
     replier = asyncio.create_task(answer("replier", probe))
-    async with asker() as ask:
+    async with requestor() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:

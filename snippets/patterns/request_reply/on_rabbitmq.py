@@ -29,7 +29,7 @@ async def declare(channel: AbstractChannel) -> None:
 
 
 @asynccontextmanager
-async def asker() -> AsyncIterator[Ask]:
+async def requestor() -> AsyncIterator[Ask]:
     # After a lost connection each question raises: enter it again.
     waiting = WeakValueDictionary[str, Replies]()
 
@@ -84,7 +84,7 @@ async def main() -> None:
     async with connect() as channel:
         await declare(channel)
     replier = asyncio.create_task(answer("replier", probe))
-    async with asker() as ask:
+    async with requestor() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:

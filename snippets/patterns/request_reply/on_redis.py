@@ -32,7 +32,7 @@ async def declare(redis: Redis) -> None:
 
 
 @asynccontextmanager
-async def asker() -> AsyncIterator[Ask]:
+async def requestor() -> AsyncIterator[Ask]:
     """Open a pool: each question that waits takes a connection of it."""
     async with connect() as redis:
 
@@ -79,13 +79,13 @@ async def is_awaited(redis: Redis, place: str, fields: dict[str, str]) -> bool:
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its asker waits
+            await asyncio.sleep(1.5)  # longer than its requestor waits
         return f"{video}: {len(video)} min"
 
     async with connect() as redis:
         await declare(redis)
     replier = asyncio.create_task(answer("replier", probe))
-    async with asker() as ask:
+    async with requestor() as ask:
         both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:
