@@ -14,16 +14,19 @@ from handbook.snippet import FOLDER, Snippet, SnippetError, snippet, topics
 def topic(project: Project, argument: str) -> str:
     """Return one tab a broker that has a snippet in the folder.
 
-    Functions that are named stand first, and the whole file is folded below them.
+    Functions that are named stand first, and the whole file is folded below them. Not every broker
+    needs each of them, but a name that no broker has is an error.
     """
     name, *functions = argument.split() or [""]
     tabs: list[str] = []
+    found: dict[str, None] = {}
     for broker in BROKERS:
         path = f"{name}/{broker.file_name}"
         if name and (project.snippets / path).is_file():
             shown = snippet(project.snippets, path)
             marked = _carrying_lines(project, name, broker, shown)
             if functions:
+                found |= {each: None for file in _files(project, shown) for each in file.sections}
                 body = _parts(project, shown, marked, broker, functions)
             else:
                 body = _whole(project, shown, marked, broker)
@@ -33,6 +36,12 @@ def topic(project: Project, argument: str) -> str:
             f"{FOLDER}/{name} holds no snippet of a broker (on_<broker>.py); topics are: "
             + ", ".join(topics(project.snippets))
         )
+    for function in functions:
+        if function not in found:
+            raise SnippetError(
+                f"no on_<broker>.py of {FOLDER}/{name} has a function {function!r}; there are: "
+                + ", ".join(found)
+            )
     return "\n".join(tabs)
 
 
@@ -87,11 +96,12 @@ def _sections(
     project: Project, shown: Snippet, marked: list[int], functions: list[str]
 ) -> list[str]:
     """Return the functions of the file; one that a companion has comes from there."""
-    files = [shown, *(snippet(project.snippets, each) for each in shown.companions)]
     taken: dict[Snippet, list[str]] = {}
     for name in functions:
-        file = next((each for each in files if name in each.sections), shown)
-        taken.setdefault(file, []).append(name)
+        for file in _files(project, shown):
+            if name in file.sections:
+                taken.setdefault(file, []).append(name)
+                break
     parts: list[str] = []
     for file, names in taken.items():
         texts = [file.section(each).rstrip("\n") for each in names]
@@ -102,6 +112,10 @@ def _sections(
         lines = _marks(carrying) if file == shown else ""
         parts += [*fence("\n\n\n".join(texts), f'.python .part title="{title}"{lines}'), ""]
     return parts
+
+
+def _files(project: Project, shown: Snippet) -> list[Snippet]:
+    return [shown, *(snippet(project.snippets, each) for each in shown.companions)]
 
 
 def _start(project: Project, shown: Snippet, broker: Broker) -> list[str]:
