@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from handbook import page
@@ -24,11 +26,23 @@ class Project:
         return self.root / FOLDER
 
     def source(self, path: str, line: int | None = None) -> str:
-        """Return the web address of a file or folder of the repository."""
+        """Return the web address of a file or folder, as it is in the commit that is built."""
         kind = "tree" if (self.root / path).is_dir() else "blob"
         anchor = f"#L{line}" if line else ""
-        return f"{self.repo_url.rstrip('/')}/{kind}/main/{path}{anchor}"
+        return f"{self.repo_url.rstrip('/')}/{kind}/{commit(self.root)}/{path}{anchor}"
 
     def published(self, path: str) -> str:
         """Return the link from the page being built to a published snippet."""
         return posixpath.relpath(f"{FOLDER}/{path}", posixpath.dirname(page.current.path) or ".")
+
+
+@cache
+def commit(root: Path) -> str:
+    """Return the commit that is checked out in a folder, or the branch where there is no Git."""
+    if not (root / ".git").exists():
+        return "main"
+    git = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "main"

@@ -216,7 +216,6 @@ def test_without_a_script_the_matrix_is_whole(built_site: Site) -> None:
 
 def _line(address: str) -> tuple[list[str], int]:
     """Return the lines of the file to which a link into the repository leads, and which one."""
-    start, _, rest = address.partition("/blob/main/")
-    path, _, number = rest.partition("#L")
-    assert start == REPOSITORY
-    return (ROOT / path).read_text(encoding="utf-8").splitlines(), int(number)
+    link = re.fullmatch(rf"{REPOSITORY}/blob/(main|[0-9a-f]{{40}})/(?P<path>.+)#L(\d+)", address)
+    assert link, address
+    return (ROOT / link["path"]).read_text(encoding="utf-8").splitlines(), int(link[3])
