@@ -64,7 +64,8 @@ def test_rabbitmq_counts_a_look_at_a_dead_letter_as_a_delivery(server: Server) -
                 await message.nack(requeue=True)
         return 30
 
-    assert asyncio.run(looks({})) == 21
+    # From 4.3 on, what is put back by a nack has not failed.
+    assert asyncio.run(looks({})) == (30 if server.at_least(4, 3) else 21)
     assert asyncio.run(looks({"x-delivery-limit": -1})) == 30
 
 

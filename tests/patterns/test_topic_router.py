@@ -233,7 +233,8 @@ def test_each_receiver_gets_what_matches(stage: Stage) -> None:
 )
 def test_two_matching_patterns_make_one_delivery(stage: Stage) -> None:
     patterns = [spelt(stage, one) for one in ("video.*.de", "video.uploaded.*")]
-    if stage.key == "nats":
+    refuses = stage.key == "nats" and stage.server and not stage.server.at_least(2, 15)
+    if refuses:
         assert refused(stage, "subscribe", receiver="german", patterns=patterns)
         patterns = patterns[:1]
     stage.call("subscribe", receiver="german", patterns=patterns)
@@ -243,9 +244,9 @@ def test_two_matching_patterns_make_one_delivery(stage: Stage) -> None:
     stage.call("publish", events=events(stage, *keys))
     both, first, second, added = (spelt(stage, key) for key in keys)
     wanted = [both, first, second, added]
-    if stage.key == "nats":
+    if refuses:
         wanted = [both, first, added]
-    elif not stage.holds:
+    elif not stage.holds and stage.key != "nats":
         wanted = [both, both, first, second, added]
     receiver = stage.spawn("receive", receiver="german")
     assert stage.happens(lambda: {*wanted} <= {*receiver.done}, receiver)
