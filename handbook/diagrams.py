@@ -34,12 +34,12 @@ _INIT = {
     "sequence": {
         "diagramMarginX": 8,
         "diagramMarginY": 6,
-        "actorMargin": 36,
+        "actorMargin": 12,
         "boxMargin": 6,
         "height": 44,
         "messageMargin": 30,
         "mirrorActors": False,
-        "width": 132,
+        "width": 80,
     },
     "themeVariables": {
         "fontSize": "15px",

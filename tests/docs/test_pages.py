@@ -16,7 +16,7 @@ from tests.snippets.running import all_snippets, broker_key, name
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-DIRECTIVE = re.compile(r"^\s*::: (code|claims|file|recording|support) (\S+)", re.MULTILINE)
+DIRECTIVE = re.compile(r"^\s*::: (code|claims|file|idea|recording|support) (\S+)", re.MULTILINE)
 
 each = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 
@@ -31,7 +31,7 @@ def test_no_snippet_without_a_page() -> None:
     orphans = [
         name(path)
         for path in all_snippets()
-        if ("code", name(path.parent / "x").removesuffix("/x")) not in shown
+        if ("idea" if path.stem.startswith("idea") else "code", name(path.parent)) not in shown
         and ("file", name(path)) not in shown
     ]
     assert not orphans
