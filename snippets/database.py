@@ -12,7 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, OperationalError
+from psycopg import (
+    AsyncConnection,
+    AsyncTransaction,
+    OperationalError,
+    ProgrammingError,
+)
 from psycopg.rows import TupleRow
 
 URL = os.environ.get(
@@ -25,6 +30,25 @@ Connection = AsyncConnection[TupleRow]
 
 
 class Impatient(Connection):
+    user: asyncio.Task[Any] | None = None  # whose transaction is open
+
+    @asynccontextmanager
+    async def transaction(
+        self, *its: Any, **more: Any
+    ) -> AsyncIterator[AsyncTransaction]:
+        """Refuse one inside another task's: its end may roll it back."""
+        before, task = self.user, asyncio.current_task()
+        if before not in (None, task):
+            raise ProgrammingError(
+                "another task's transaction is open here: connect() for each"
+            )
+        self.user = task
+        try:
+            async with super().transaction(*its, **more) as transaction:
+                yield transaction
+        finally:
+            self.user = before
+
     async def wait(self, *work: Any, **options: Any) -> Any:
         """Wait for the server's answer to whatever was sent to it."""
         try:

@@ -342,3 +342,29 @@ def test_a_worker_that_fell_silent_lets_go_of_its_task(
     finally:
         with psycopg.connect(server.address, autocommit=True) as db:
             db.execute("ALTER ROLE postgres RESET idle_in_transaction_session_timeout")
+
+
+def test_no_task_joins_the_transaction_of_another(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had been told is written would be gone if the other one rolls back."""
+    copy = download(SNIPPETS / "patterns" / "work_queue" / "on_postgresql.py", tmp_path)
+    monkeypatch.setenv("DATABASE_URL", server.address)
+    load(tmp_path / "database.py")  # anew, with this address
+    module: Any = load(copy)
+
+    async def main() -> list[str]:
+        async def first(db: Any) -> None:
+            async with db.transaction():
+                await module.submit(db, ["cat.mp4"])  # in a transaction of its own, inside
+                with pytest.raises(psycopg.ProgrammingError, match=r"connect\(\) for each"):
+                    await asyncio.create_task(module.submit(db, ["dog.mp4"]))
+
+        async with module.connect() as db:
+            await module.declare(db)
+            await first(db)
+            await module.submit(db, ["owl.mp4"])
+            rows = await db.execute("SELECT body FROM task ORDER BY body")
+            return [body for (body,) in await rows.fetchall()]
+
+    assert asyncio.run(main()) == ["cat.mp4", "owl.mp4"]
