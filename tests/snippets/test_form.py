@@ -139,7 +139,7 @@ def test_topic_is_on_known_brokers_with_one_signature(topic: Path) -> None:
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda path: path.name)
 def test_an_idea_is_two_short_files_on_the_minibroker(topic: Path) -> None:
     beside = {path.name for path in topic.glob("*.py")} - {one.file_name for one in BROKERS}
-    assert beside == {"idea.py", "idea_fails.py"}, f"{topic.name} has others: {beside}"
+    assert beside in (set(), {"idea.py", "idea_fails.py"}), f"{topic.name} has others: {beside}"
     for path in sorted(topic.glob(IDEA)):
         assert [each.name for each in companions(path)] == ["minibroker.py"], name(path)
         _, docstring, code = path.read_text().split('"""', 2)

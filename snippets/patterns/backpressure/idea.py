@@ -15,7 +15,7 @@ LIMIT = 2  # This many tasks may wait.
 def submit(task: str) -> bool:
     if len(BROKER.find("transcode").ready) >= LIMIT:
         return False  # The producer keeps the task, and tries again later.
-    return "transcode" in BROKER.publish("transcode", task)
+    return "transcode" in BROKER.publish("transcode", task, publisher="studio")
 
 
 async def main() -> None:

@@ -12,7 +12,7 @@ BROKER = Broker()
 
 
 def submit(task: str) -> bool:
-    return "transcode" in BROKER.publish("transcode", task)
+    return "transcode" in BROKER.publish("transcode", task, publisher="studio")
 
 
 async def main() -> None:
