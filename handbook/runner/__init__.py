@@ -24,6 +24,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.utils import get_relative_url
 
 from handbook.brokers import addressed_in
+from handbook.directives.claims import anchor
+from handbook.evidence import EvidenceError, claims
 from handbook.snippet import FOLDER, Snippet
 
 HERE = Path(__file__).parent
@@ -45,6 +47,8 @@ LACKING = {
 }
 #: Seconds of simulation here, and ten times as many in a browser.
 TOO_SLOW = {"best_practices/capacity/waiting.py"}
+#: By a claim's anchor: the line that carries it, what is put in its place, what its test then sees.
+Changes = dict[str, dict[str, str]]
 log = logging.getLogger("mkdocs.handbook.runner")
 
 
@@ -52,14 +56,15 @@ log = logging.getLogger("mkdocs.handbook.runner")
 class Runner:
     """`folder` is the site's folder with Python; `companions` says what each snippet imports.
 
-    A server sends so many `megabytes`, packed; `counted` are the unpacked bytes of what is fetched
-    with progress.
+    `changes` are what breaks the claims of a snippet. A server sends so many `megabytes`, packed;
+    `counted` are the unpacked bytes of what is fetched with progress.
     """
 
     folder: str
     megabytes: float
     counted: int
     companions: dict[str, list[str]]
+    changes: dict[str, Changes]
 
     def mark(self, html: str, url: str) -> str:
         """Return the page at `url`, on which each snippet that can run says so and how."""
@@ -69,10 +74,12 @@ class Runner:
             if path not in self.companions:
                 return found[0]
             beside = escape(" ".join(self.companions[path]))
+            broken = escape(" ".join(self.changes.get(path, {})))
             folder = escape(get_relative_url(self.folder, url))
             return (
                 f'{found[0]} data-run="{beside}" data-python="{folder}" '
                 f'data-megabytes="{self.megabytes:.1f}" data-counted="{self.counted}"'
+                + (f' data-claims="{broken}"' if broken else "")
             )
 
         return re.sub(r'\bdata-snippet="([^"]+)"', marked, html)
@@ -96,7 +103,11 @@ def publish(files: Files, config: MkDocsConfig) -> Runner | None:
         files.append(File.generated(config, folder + name, abs_src_path=str(part)))
     files.append(File.generated(config, f"{folder}{LOCK}", content=_no_packages(pyodide)))
     counted = sum(part.stat().st_size for part in parts if part.suffix in {".wasm", ".zip"})
-    return Runner(folder, _sent(parts) / 1e6, counted, companions)
+    changes = breaking(root)
+    for path, each in changes.items():
+        name = f"{FOLDER}/{path.removesuffix('.py')}.claims.json"
+        files.append(File.generated(config, name, content=json.dumps(each, ensure_ascii=False)))
+    return Runner(folder, _sent(parts) / 1e6, counted, companions, changes)
 
 
 def runnable(snippets: Path) -> dict[str, list[str]]:
@@ -121,6 +132,22 @@ def imported(shown: Snippet) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
     return names
+
+
+def breaking(root: Path) -> dict[str, Changes]:
+    """Return what breaks the claims of each snippet of the minibroker, by the claims' anchors."""
+    try:
+        recorded = claims(root)
+    except EvidenceError:  # the pages that need it say so
+        return {}
+    found: dict[str, Changes] = {}
+    for topic, entries in recorded.items():
+        for claim in entries:
+            proof = claim.verdicts.get("minibroker")
+            if proof and proof.line:
+                change = {"line": proof.line, "instead": proof.instead or "", "seen": proof.seen}
+                found.setdefault(f"{topic}/on_minibroker.py", {})[anchor(claim)] = change
+    return found
 
 
 def _is_standard(name: str) -> bool:

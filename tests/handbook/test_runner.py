@@ -16,6 +16,7 @@ from handbook.runner import program
 from handbook.snippet import Snippet
 
 ROOT = Path(__file__).parents[2]
+RUNNABLE = runner.runnable(ROOT / "snippets")
 
 
 def run(code: str, **beside: str) -> list[tuple[str, str]]:
@@ -134,12 +135,22 @@ async def forever():
     ],
 )
 def test_a_snippet_runs_in_a_browser_if_that_has_what_it_needs(path: str, there: bool) -> None:
-    assert (path in runner.runnable(ROOT / "snippets")) is there
+    assert (path in RUNNABLE) is there
 
 
 def test_what_is_too_slow_is_a_snippet() -> None:
     for path in runner.TOO_SLOW:
         assert Snippet(ROOT / "snippets", path).code
+
+
+def test_what_breaks_a_claim_stands_once_in_what_the_browser_runs() -> None:
+    changes = runner.breaking(ROOT)
+    assert changes
+    for path, each in changes.items():
+        files = [(ROOT / "snippets" / one).read_text() for one in (path, *RUNNABLE[path])]
+        for name, change in each.items():
+            assert sum(text.count(change["line"]) for text in files) == 1, (path, name)
+            assert change["seen"], (path, name)
 
 
 def test_without_npm_the_site_is_built_without_run(

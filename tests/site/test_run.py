@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +21,47 @@ QUEUE = "patterns/work_queue/on_minibroker.py"
 LOADED = 240_000
 LOOP = "while True:\n    pass\n"
 FLOOD = "while True:\n    print('more')\n"
+#: Four ways out, of which the page's policy leaves none open; the fifth is to the site itself.
+REACH = """
+import asyncio
+
+import js
+from pyodide.ffi import create_proxy, to_js
+
+
+async def worker():
+    source = "fetch('{other}').then(() => 'through', () => 'refused').then(postMessage)"
+    answered = asyncio.get_running_loop().create_future()
+    made = js.Worker.new(js.URL.createObjectURL(js.Blob.new(to_js([source]))))
+    made.onmessage = create_proxy(lambda event: answered.set_result(event.data))
+    if await answered == "refused":
+        raise PermissionError
+
+
+async def request():
+    made = js.XMLHttpRequest.new()
+    made.open("GET", "{other}", False)
+    made.send()
+
+
+async def main():
+    for name, reach in (
+        ("fetch", lambda: js.fetch("{other}")),
+        ("request", request),
+        ("worker", worker),
+        ("code", lambda: js.eval("fetch('{other}')")),
+        ("own", lambda: js.fetch("{own}")),
+    ):
+        try:
+            await reach()
+        except Exception:
+            print(name, "is refused")
+        else:
+            print(name, "gets through")
+
+
+asyncio.run(main())
+"""
 FAULT = "from minibroker import Broker\n\nBroker().find('nowhere')\n"
 
 
@@ -189,3 +232,80 @@ def test_where_python_can_not_be_loaded_the_reader_is_told(visit: Opener) -> Non
     page.evaluate("delete window.WebAssembly")
     bench.button("Run").click()
     bench.says("This browser does not run WebAssembly")
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Another site, which lets everybody in and notes who came."""
+
+    def do_GET(self) -> None:  # the name that the server looks for
+        """Answer."""
+        assert isinstance(self.server, Guestbook)
+        self.server.came.append(self.path)
+        self.send_response(200)
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.end_headers()
+
+
+class Guestbook(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Elsewhere)
+        self.came: list[str] = []
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Guestbook]:
+    with Guestbook() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_what_runs_reaches_no_other_site(
+    visit: Opener, built_site: Site, elsewhere: Guestbook
+) -> None:
+    bench = Bench(visit("patterns/work-queue/?broker=minibroker").page, QUEUE)
+    other = f"http://127.0.0.1:{elsewhere.server_port}/"
+    bench.write(REACH.replace("{other}", other).replace("{own}", f"{built_site.address}404.html"))
+    bench.button("Run").click()
+    bench.says("Ended after")
+    assert bench.output.inner_text().splitlines() == [
+        "fetch is refused",
+        "request is refused",
+        "worker is refused",
+        "code is refused",
+        "own gets through",
+    ]
+    assert elsewhere.came == []
+
+
+def test_a_claim_is_broken_where_it_stands(visit: Opener) -> None:
+    seen = visit("patterns/dead-letter-channel/?broker=minibroker")
+    page = seen.page
+    assert not [url for url in seen.requests if "/assets/python/" in url or "/run/" in url]
+
+    def broken(claim: str) -> Locator:
+        return page.locator(f"#{claim}")
+
+    claim = broken("a-malformed-message-is-a-dead-letter-at-once")
+    claim.get_by_role("button", name="Break it").click()
+    expect(claim.get_by_role("status")).to_have_text(
+        "What differs is marked. The test sees: The malformed message is tried three times.",
+        timeout=LOADED,
+    )
+    without = claim.get_by_role("region", name="Printed without it")
+    assert claim.get_by_role("region", name="Printed with the line").locator("del").count()
+    assert without.locator("ins").count()
+
+    claim = broken("a-dead-letter-keeps-what-it-carries")
+    claim.get_by_role("button", name="Break it").click()
+    expect(claim.get_by_role("status")).to_contain_text(
+        "This run prints the same: what it demonstrates does not depend on the line.",
+        timeout=LOADED,
+    )
+    with_the_line = claim.get_by_role("region", name="Printed with the line")
+    recorded = output("patterns/dead_letter_channel/on_minibroker.py").splitlines()
+    assert [line[2:] for line in with_the_line.inner_text().splitlines()] == recorded
+    assert not claim.locator(".broken-output :is(del, ins)").count()
+    assert seen.complaints == []

@@ -1,34 +1,55 @@
 // Run and Edit below each snippet that needs no server (handbook/runner). What they do, and Python, is fetched on the first click.
 const button = (label, action) => {
-  const made = Object.assign(document.createElement("button"), { type: "button", textContent: label, className: `run-${label.toLowerCase()}` });
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: label, className: `run-${label.toLowerCase().split(" ")[0]}` });
   made.addEventListener("click", action);
   return made;
 };
 
-const mount = (shown) => {
-  const path = shown.dataset.snippet;
-  const bar = document.createElement("div"), said = document.createElement("span");
-  let bench;
-  const open = async (action, ...given) => {
-    try {
-      bench ??= import("./run/bench.js").then((module) => module.bench(shown, bar));
-      await (await bench)[action](...given);
-    } catch (error) {
-      said.textContent = `This could not be loaded: ${error.message}. Reload the page and try again.`;
-    }
-  };
-  bar.className = "run";
-  bar.setAttribute("role", "group");
-  bar.setAttribute("aria-label", `Run ${path}`);
+const bar = (name) => {
+  const made = document.createElement("div"), said = document.createElement("span");
+  made.className = "run";
+  made.setAttribute("role", "group");
+  made.setAttribute("aria-label", name);
   said.setAttribute("role", "status");
-  said.textContent = `Runs in this page, without a server. The first run fetches Python, ${shown.dataset.megabytes} MB.`;
-  bar.append(button("Run", () => open("run")), button("Edit", () => open("edit")), said);
+  made.append(said);
+  return [made, said];
+};
+
+const orSay = (said, action) => async (...given) => {
+  try {
+    await action(...given);
+  } catch (error) {
+    said.textContent = `This could not be loaded: ${error.message}. Reload the page and try again.`;
+  }
+};
+
+const mount = (shown) => {
+  const { snippet: path, claims, megabytes } = shown.dataset;
+  const [below, said] = bar(`Run ${path}`);
+  let bench;
+  const open = orSay(said, async (action, ...given) => {
+    bench ??= import("./run/bench.js").then((module) => module.bench(shown, below));
+    await (await bench)[action](...given);
+  });
+  said.textContent = `Runs in this page, without a server. The first run fetches Python, ${megabytes} MB.`;
+  said.before(button("Run", () => open("run")), button("Edit", () => open("edit")));
   shown.dataset.bench = "";
   const beside = document.querySelector(`[data-output="${CSS.escape(path)}"]`);
-  beside ? beside.before(bar) : shown.after(bar);
+  beside ? beside.before(below) : shown.after(below);
+  for (const id of claims?.split(" ") ?? []) offer(shown, id);
   const linked = location.hash.match(/^#run:([^:]+):(.+)$/);
   if (linked?.[1] === path) open("fromLink", linked[2]);
   else if (sessionStorage.getItem(`run:${path}`) !== null) open("restore");
+};
+
+// Each claim can be broken where it stands.
+const offer = (shown, id) => {
+  const claim = document.getElementById(id);
+  if (!claim) return;
+  const [below, said] = bar(`Try without the line: ${claim.querySelector("p")?.textContent ?? id}`);
+  said.before(button("Break it", orSay(said, async () => (await import("./run/break.js")).breakIt(shown, id, below))));
+  said.textContent = "Runs the minibroker's demonstration in this page, without the line.";
+  claim.append(below);
 };
 
 const mountAll = () => document.querySelectorAll("[data-run]:not([data-bench])").forEach(mount);

@@ -1,21 +1,9 @@
 // What a reader does with one snippet: run, stop, edit, reset, share.
 import { pack, unpack } from "./link.js";
 import { CHARACTERS, run, SECONDS, stop } from "./python.js";
+import { element, load, progress } from "./snippet.js";
 
-const SITE = new URL("../../../", import.meta.url);
 const LONGEST_LINK = 20_000;
-
-const element = (tag, properties = {}, attributes = {}) => {
-  const made = Object.assign(document.createElement(tag), properties);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
-
-const fetchText = async (path) => {
-  const answer = await fetch(new URL(path, SITE));
-  if (!answer.ok) throw new Error(`${path} is not there (${answer.status})`);
-  return answer.text();
-};
 
 // Whatever hides it: a fold, or another broker's tab.
 const reveal = (part) => {
@@ -30,18 +18,13 @@ const reveal = (part) => {
 };
 
 export const bench = async (shown, bar) => {
-  const { snippet: path, run: beside, python, megabytes, counted } = shown.dataset;
-  const name = path.split("/").pop(), key = `run:${path}`;
-  const folder = new URL(python, location).href;
-  const companions = beside.split(" ").filter(Boolean);
-  const texts = await Promise.all([path, ...companions].map((each) => fetchText(`snippets/${each}`)));
-  const [original] = texts;
-  const recorded = document.querySelector(`[data-output="${CSS.escape(path)}"] code`)?.textContent;
+  const { path, name, key, folder, files, recorded, megabytes, counted } = await load(shown);
+  const original = files[name];
 
   const runButton = bar.querySelector(".run-run"), editButton = bar.querySelector(".run-edit"), said = bar.querySelector("[role=status]");
   const resetButton = element("button", { type: "button", textContent: "Reset", hidden: true });
   const linkButton = element("button", { type: "button", textContent: "Copy link", hidden: true });
-  const bytes = element("progress", { max: counted, hidden: true }, { "aria-label": "Loading Python" });
+  const bytes = progress(counted);
   const editor = element("textarea", { className: "run-editor", value: original, hidden: true, spellcheck: false, wrap: "off" }, {
     "aria-label": `Code of ${path}. Control and Enter run it, Escape leaves it.`,
     autocapitalize: "off",
@@ -74,7 +57,7 @@ export const bench = async (shown, bar) => {
   let running = false;
   const outcome = ({ why, text, seconds }, printed, failed) => {
     const after = `after ${seconds.toFixed(2)} s`;
-    if (why === "failed") return `Python could not be loaded: ${text}. Look at your connection and press Run again.`;
+    if (why === "failed") return `Python could not be loaded: ${text}. Look at your connection, then press Run again.`;
     if (why === "flood") return `Stopped: it printed more than ${CHARACTERS} characters.`;
     if (why === "slow") return `Stopped: it had not ended after ${SECONDS} s.`;
     if (why !== "ended") return "Stopped.";
@@ -100,7 +83,7 @@ export const bench = async (shown, bar) => {
     output.replaceChildren();
     output.hidden = false;
     say(`Loading Python, ${megabytes} MB, once for all pages`);
-    const result = await run(folder, name, Object.fromEntries([[name, editor.hidden ? original : editor.value], ...companions.map((each, place) => [each, texts[place + 1]])]), {
+    const result = await run(folder, name, { ...files, [name]: editor.hidden ? original : editor.value }, {
       loading(done) {
         bytes.hidden = false;
         bytes.value = done;

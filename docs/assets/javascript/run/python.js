@@ -22,8 +22,8 @@ export const stop = (why, text) => {
 };
 
 // Runs files[name]. Tells `listener`: loading(bytes), started(), printed(kind, text). Resolves to {why, text, seconds}, where `why` is
-// "ended", "failed" (Python could not be loaded), "flood", "slow", or what `stop` was given.
-export const run = (folder, name, files, listener) => new Promise((resolve) => {
+// "ended", "failed" (Python could not be loaded), "flood", "slow" (so many seconds were not enough), or what `stop` was given.
+export const run = (folder, name, files, listener, seconds = SECONDS) => new Promise((resolve) => {
   if (job) stop("stopped");
   let begun, watch, shown = 0;
   const hear = ({ kind, bytes, text }) => {
@@ -32,7 +32,7 @@ export const run = (folder, name, files, listener) => new Promise((resolve) => {
     else if (kind === "ended") job.end(kind);
     else if (kind === "started") {
       begun = performance.now();
-      watch = setTimeout(() => stop("slow"), SECONDS * 1000);
+      watch = setTimeout(() => stop("slow"), seconds * 1000);
       listener.started();
     } else {
       listener.printed(kind, text.slice(0, CHARACTERS - shown));
