@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,15 @@ def _read(root: Path, name: str) -> dict[str, Any]:
     if not file.is_file():
         raise EvidenceError(f"{name} is missing: `make record` writes it")
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        return _parsed(file, file.stat().st_mtime_ns)
     except json.JSONDecodeError as error:
         raise EvidenceError(f"{name}:{error.lineno}: not valid JSON: {error.msg}") from None
-    return dict(data)
+
+
+@lru_cache(maxsize=8)
+def _parsed(file: Path, _changed: int) -> dict[str, Any]:
+    """Return what the file says. Many directives of a page ask, and none changes it."""
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def claims(root: Path) -> dict[str, list[Claim]]:

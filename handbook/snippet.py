@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 FOLDER = "snippets"
@@ -56,7 +56,7 @@ class Snippet:
         unread = [self.path]
         while unread:
             code = (self.folder / unread.pop()).read_text(encoding="utf-8")
-            beside = {f"{name}.py" for name in _imported(code)}
+            beside = {f"{name}.py" for name in imported(code)}
             new = {path for path in beside - found if (self.folder / path).is_file()}
             found |= new
             unread += new
@@ -111,14 +111,16 @@ class Snippet:
         return "".join(self.code.splitlines(keepends=True)[lines[0] - 1 : lines[-1]])
 
 
-def _imported(code: str) -> set[str]:
+@cache
+def imported(code: str) -> frozenset[str]:
+    """Return the modules that this code imports."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module)
-    return names
+    return frozenset(names)
 
 
 def snippet(folder: Path, path: str) -> Snippet:

@@ -5,7 +5,6 @@ Pyodide comes from npm. Where npm was not run, the site is built without Run.
 
 from __future__ import annotations
 
-import ast
 import gzip
 import hashlib
 import json
@@ -15,6 +14,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from handbook.brokers import addressed_in
 from handbook.directives.claims import anchor
 from handbook.evidence import EvidenceError, claims
 from handbook.snippet import FOLDER, Snippet
+from handbook.snippet import imported as imports
 
 HERE = Path(__file__).parent
 PYODIDE = Path("node_modules") / "pyodide"
@@ -125,13 +126,8 @@ def runnable(snippets: Path) -> dict[str, list[str]]:
 
 def imported(shown: Snippet) -> set[str]:
     """Return the modules that a snippet imports, and those that its companions do."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(shown.whole_code)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
+    codes = [shown.code, *(Snippet(shown.folder, path).code for path in shown.companions)]
+    return set[str]().union(*map(imports, codes))
 
 
 def breaking(root: Path) -> dict[str, Changes]:
@@ -186,9 +182,10 @@ def _no_packages(pyodide: Path) -> str:
 
 def _sent(parts: list[Path]) -> int:
     """Return how many bytes a server sends of these files: compressed, but for the zip."""
-    return sum(
-        part.stat().st_size
-        if part.suffix == ".zip"
-        else len(gzip.compress(part.read_bytes(), compresslevel=6))
-        for part in parts
-    )
+    return sum(_packed(part, part.stat().st_mtime_ns) for part in parts)
+
+
+@cache
+def _packed(part: Path, _changed: int) -> int:
+    content = part.read_bytes()
+    return len(content if part.suffix == ".zip" else gzip.compress(content, compresslevel=6))
