@@ -19,6 +19,7 @@ from markdown.preprocessors import Preprocessor
 from handbook import page
 from handbook.diagrams import DiagramError
 from handbook.directives import (
+    checked,
     choose,
     claims,
     code,
@@ -51,6 +52,7 @@ _EXPANDERS = {
     "file": code.file,
     "idea": idea.expand,
     "claims": claims.experiments,
+    "checked": checked.table,
     "choose": choose.form,
     "matrix": matrix.table,
     "recording": diagram.recording,

@@ -1,0 +1,61 @@
+"""The page of how the handbook is checked counts what is there, and lists what is published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from handbook.directives import checked
+from handbook.directives.project import Project
+from handbook.evidence import EvidenceError
+
+VERDICT = {"holds": True, "says": "", "with_help": "", "line": "a", "instead": "b", "seen": "c"}
+CLAIM = {"id": "test_a", "claim": "A.", "promise": True, "test": "tests/test_a.py"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    files = {
+        "docs/data/claims.json": json.dumps(
+            {"a": [CLAIM | {"brokers": {"redis": VERDICT, "nats": VERDICT | {"instead": None}}}]}
+        ),
+        "docs/data/versions.json": json.dumps({"redis": {"server": "Redis 8", "client": "redis"}}),
+        "docs/page.md": "```python\nprint(1)\n#> 1\n```\n\n```text\nno\n```\n",
+        "snippets/a/on_redis.py": "",
+        "snippets/a/on_redis.out": "",
+        "snippets/a/idle.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return Project(tmp_path, "", "https://repository.invalid")
+
+
+def test_it_counts(project: Project) -> None:
+    """Before mutants and faults are recorded, it does not speak of them."""
+    rows = dict(
+        line.strip("| ").split(" | ")[:2]
+        for line in checked.table(project, "").splitlines()
+        if line.startswith("| ")
+    )
+    assert rows["Snippets that ran, their output compared byte for byte"] == "1"
+    assert rows["Short blocks on pages that ran, what they print compared"] == "1"
+    assert rows["Tests of them, one for each broker"] == "2"
+    assert rows["Tests that failed as the page says when a line of the snippet was changed"] == "1"
+    assert rows["Redis 8"] == "redis"
+    assert not [row for row in rows if "Faults" in row or "random" in row]
+
+
+def test_it_counts_mutants(project: Project) -> None:
+    score = {"drawn": 200, "noticed": 180, "explained": ["x"], "survived": [], "date": "2026-11-30"}
+    (project.root / checked.MUTANTS).write_text(json.dumps({"7": score}), encoding="utf-8")
+    assert "(seed 7) that a test noticed | 180 of 200, and 1 with a reason" in checked.table(
+        project, ""
+    )
+
+
+def test_a_wrong_argument_is_refused(project: Project) -> None:
+    with pytest.raises(EvidenceError, match="takes nothing or `files`"):
+        checked.table(project, "file")
