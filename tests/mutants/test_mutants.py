@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.candidates import Mutant, mutants_of, pool
 from tests.mutants.tester import started
-from tests.mutants.trial import EQUIVALENT, OWN, explained, fits, rounds_for
+from tests.mutants.trial import BESIDE, EQUIVALENT, OWN, explained, fits, rounds_for
 from tests.snippets.running import ROOT, SNIPPETS, name
 
 WORK_QUEUE = "patterns/work_queue/on_minibroker.py"
@@ -68,7 +68,8 @@ def test_a_companion_is_tried_with_all_who_use_it() -> None:
             "tests/patterns/test_work_queue.py",
             "-k",
             "(minibroker) and not without-its-line",
-        ]
+        ],
+        [*BESIDE, "-k", "(minibroker) and (work_queue)"],
     ]
 
 

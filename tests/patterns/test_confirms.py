@@ -23,7 +23,7 @@ SECONDS = 7
 
 
 @pytest.mark.broker("kafka")
-@pytest.mark.parametrize("topic", CALLS)
+@pytest.mark.parametrize("topic", CALLS, ids=[f"kafka-{topic}" for topic in CALLS])
 def test_a_publisher_waits_for_each_confirm(topic: str, server: Server, tmp_path: Path) -> None:
     function, arguments = CALLS[topic]
     with Stage.of(f"patterns/{topic}", "kafka", server, tmp_path) as stage:

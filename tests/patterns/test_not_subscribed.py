@@ -25,7 +25,10 @@ TOLD = {
 
 @pytest.mark.parametrize(
     ("key", "told"),
-    [pytest.param(key, told, id=key, marks=pytest.mark.broker(key)) for key, told in TOLD.items()],
+    [
+        pytest.param(key, told, id=f"{key}-topic_router", marks=pytest.mark.broker(key))
+        for key, told in TOLD.items()
+    ],
 )
 def test_a_receiver_that_never_subscribed_is_told(
     key: str,
