@@ -36,6 +36,9 @@ def main() -> int:
     def verdict(mutant: Mutant) -> tuple[str, str]:
         if test := notes.of(mutant):
             return "noticed", test
+        for entry in explained():
+            if fits(entry, mutant):
+                return "explained", entry["reason"]
         trials = idle.get()
         try:
             if test := trials.noticed_by(mutant, users[mutant], survival=given.survival):
@@ -44,9 +47,7 @@ def main() -> int:
             return "not tried", str(error)[-300:]
         finally:
             idle.put(trials)
-        reasons = (entry["reason"] for entry in explained() if fits(entry, mutant))
-        reason = next(reasons, "")
-        return ("explained" if reason else "SURVIVED"), reason
+        return "SURVIVED", ""
 
     with ExitStack() as stack:
         for _ in range(given.parallel):

@@ -20,7 +20,8 @@ OWN = {
 }
 #: Tests of a pattern on a broker that are no claims. Few patterns have some.
 BESIDE = [
-    f"tests/patterns/test_{one}.py" for one in ("beside_claims", "confirms", "not_subscribed")
+    f"tests/patterns/test_{one}.py"
+    for one in ("beside_claims", "confirms", "mqtt_faults", "not_subscribed")
 ]
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
