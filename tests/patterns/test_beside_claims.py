@@ -44,6 +44,7 @@ def test_a_task_without_its_queue_is_refused(topic: str, opens: Opens) -> None:
 @of("redis", "delayed_retry")
 def test_what_is_done_is_not_done_again(topic: str, opens: Opens) -> None:
     with opens(topic, "redis") as stage:
+        stage.replace("LEASE = 30_000", "LEASE = 2_000")
         stage.call("declare")
         stage.call("submit", messages=[CAT, DOG])
         worker = stage.spawn("work", worker="A")

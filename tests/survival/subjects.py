@@ -30,8 +30,9 @@ VALUES: dict[str, Any] = {
     "file": "state.json",
     "partitions": 1,
     "queue": "mail",
-    "number": "LABEL",
-    "notice": "LABEL",
+    # An id stays short when the message is too large: else it would be what is refused.
+    "number": "LABEL-ID",
+    "notice": "LABEL-ID",
 }
 #: The parameters that hold messages, or one; and the functions before the first, by their names.
 MESSAGES = ("tasks", "messages", "events", "videos", "views")
@@ -301,6 +302,8 @@ def _with_label(given: dict[str, Any]) -> str:
 def _label(node: Any) -> Any:
     if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
         return node
+    if node.value == "LABEL-ID":
+        return ast.parse("label[:50]", mode="eval").body
     before, found, after = node.value.partition("LABEL")
     if not found:
         return node

@@ -108,3 +108,14 @@ def test_every_function_with_a_loop_is_tried() -> None:
     for key in KEYS:
         for subject in found.subjects(key):
             found.driven(subject)
+
+
+def test_an_id_stays_short_when_a_message_is_too_large() -> None:
+    """Else the id is what is refused, and nobody has tried the large message."""
+    subject = next(
+        one
+        for one in found.subjects("rabbitmq")
+        if one.name == "use_cases/notifications/on_rabbitmq publish"
+    )
+    assert "'body': label, " in found.driven(subject) or "'body': label}" in found.driven(subject)
+    assert "'notice': label[:50]" in found.driven(subject)
