@@ -7,7 +7,6 @@ has its twin beside it, `index.md`; llms.txt lists them and llms-full.txt holds 
 from __future__ import annotations
 
 import json
-import posixpath
 import re
 import subprocess
 from html import escape
@@ -31,7 +30,6 @@ LISTS = ("llms.txt", "llms-full.txt")
 #: What only a reader at a screen needs. A picture's steps stand below it as text.
 _LEFT_OUT = ".headerlink, .broker-switch, button, svg, style, nav, .footnote-backref, wbr"
 _texts: dict[str, str] = {}
-_dates: dict[str, str] = {}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -52,15 +50,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in LISTS:
         files.append(File.generated(config, name, content=""))
     _texts.clear()
-    _dates.clear()
-    _dates.update(_changed(root))
+    config.extra["days"] = _changed(root)
     return files
 
 
 def on_pre_page(page: Page, config: MkDocsConfig, **_: Any) -> Page:
-    """Tell the templates and the sitemap on which day the page was changed last."""
-    path = posixpath.join(Path(config.docs_dir).name, page.file.src_uri)
-    page.update_date = _dates.get(path, "")
+    """Tell the sitemap on which day the page was changed last."""
+    page.update_date = config.extra["days"].get(page.file.src_uri, page.update_date)
     return page
 
 
@@ -170,7 +166,7 @@ def _replace(node: LexborNode, html: str) -> None:
 
 
 def _changed(root: Path) -> dict[str, str]:
-    """Return the day of each file's last commit, where git knows more than one commit."""
+    """Return the day of the last commit of each file in docs/, where git knows several commits."""
     try:
         log = subprocess.run(
             ["git", "log", "--format=%x00%cs", "--name-only", "--", "docs"],
@@ -188,5 +184,5 @@ def _changed(root: Path) -> dict[str, str]:
     for commit in commits:
         day, *names = commit.split("\n")
         for name in filter(None, names):
-            days.setdefault(name, day)
+            days.setdefault(name.removeprefix("docs/"), day)
     return days

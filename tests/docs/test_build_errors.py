@@ -21,7 +21,9 @@ SNIPPET = '"""Ask."""\n\n\ndef ask() -> None:\n    print("asked")\n'
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A handbook with one page, one topic and one broker, built as the real one is."""
-    (tmp_path / "handbook").symlink_to(ROOT / "handbook")
+    (tmp_path / "docs").mkdir()
+    for name in ("handbook", "compose.yaml", "docs/assets"):
+        (tmp_path / name).symlink_to(ROOT / name)
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     one_page = re.sub(r"^nav:\n(?:[ -].*\n)+", "nav:\n  - Page: page.md\n", config, flags=re.M)
     # Without labs no build has to load what runs them.
