@@ -9,11 +9,11 @@ import asyncio
 from minibroker import Broker
 
 BROKER = Broker()
-MINUTES = {"cat.mp4": "3", "owl.mp4": "90"}
+MINUTES = {"cat": "3", "owl": "90"}
 
 
 async def ask(video: str) -> None:
-    mine = f"replies.{video}"  # Nobody else reads it.
+    mine = f"for.{video}"  # Nobody else reads it.
     BROKER.declare(mine)
     with BROKER.consume(mine, "requestor") as replies:
         BROKER.publish("lengths", video, reply_to=mine)
@@ -33,7 +33,7 @@ async def answer() -> None:
 
 async def main() -> None:
     BROKER.declare("lengths")
-    await asyncio.gather(ask("cat.mp4"), ask("owl.mp4"), answer())
+    await asyncio.gather(ask("cat"), ask("owl"), answer())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import asyncio
 from minibroker import Broker
 
 BROKER = Broker()
-MINUTES = {"cat.mp4": "3", "owl.mp4": "90"}
+MINUTES = {"cat": "3", "owl": "90"}
 
 
 async def ask(video: str) -> None:
@@ -32,7 +32,7 @@ async def answer() -> None:
 async def main() -> None:
     BROKER.declare("lengths")
     BROKER.declare("replies")
-    await asyncio.gather(ask("cat.mp4"), ask("owl.mp4"), answer())
+    await asyncio.gather(ask("cat"), ask("owl"), answer())
 
 
 if __name__ == "__main__":

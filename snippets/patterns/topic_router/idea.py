@@ -8,15 +8,11 @@ import asyncio
 
 from minibroker import Broker
 
-RECEIVERS = {
-    "german": "video.*.de",
-    "player": "video.transcoded.#",
-    "archive": "video.#",
-}
+RECEIVERS = {"german": "video.*.de", "archive": "video.#"}
 EVENTS = {
-    "video.transcoded.de": "cat.mp4",
-    "video.transcoded.en.4k": "dog.mp4",
-    "video.uploaded.de": "bee.mp4",
+    "video.uploaded.de": "cat.mp4",
+    "video.deleted.en": "dog.mp4",
+    "video.deleted.de": "bee.mp4",
 }
 
 

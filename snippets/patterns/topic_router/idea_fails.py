@@ -8,11 +8,11 @@ import asyncio
 
 from minibroker import Broker
 
-RECEIVERS = "german", "player", "archive"
+RECEIVERS = "german", "archive"
 EVENTS = {
-    "video.transcoded.de": "cat.mp4",
-    "video.transcoded.en.4k": "dog.mp4",
-    "video.uploaded.de": "bee.mp4",
+    "video.uploaded.de": "cat.mp4",
+    "video.deleted.en": "dog.mp4",
+    "video.deleted.de": "bee.mp4",
 }
 
 
@@ -23,8 +23,6 @@ async def main() -> None:
     for key, video in EVENTS.items():
         if key.endswith(".de"):
             broker.publish("german", video)
-        if key.startswith("video.transcoded."):
-            broker.publish("player", video)
     for receiver in RECEIVERS:
         waiting = broker.find(receiver).ready
         videos = [each.message.body for each in waiting]
