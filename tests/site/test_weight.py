@@ -14,13 +14,13 @@ from tests.site.conftest import PAGES, Opener, Site
 
 #: kB at first load, with all that the page needs. The theme's script is 31 of them.
 BUDGETS = {
-    "": 80,
+    "": 82,
     "best-practices/": 100,
-    "labs/": 95,
+    "labs/": 100,
     "patterns/": 100,
-    "terms/": 95,
-    "types/": 97,
-    "use-cases/": 95,
+    "terms/": 97,
+    "types/": 100,
+    "use-cases/": 100,
 }
 #: Of a chapter, so many of the longest pages are weighed.
 LONGEST = 3
@@ -46,6 +46,7 @@ def parts(site: Site, path: str) -> dict[str, int]:
     root = site.folder.resolve()
     page = root / path / "index.html"
     files = {page, *((page.parent / each).resolve() for each in _FETCHED.findall(page.read_text()))}
+    files.add(root / "sitemap.xml")  # the theme asks it which links it can follow by itself
     sizes = {file.relative_to(root).as_posix(): packed(file) for file in files}
     return dict(sorted(sizes.items(), key=lambda each: -each[1]))
 
