@@ -25,8 +25,8 @@ async def count(field: int) -> dict[str, int]:
 async def main() -> None:
     for event in EVENTS:
         BROKER.append("views", event)
-    print("March, by video:", await count(0))
-    print("April, by country:", await count(1))
+    print("by video:", await count(0))
+    print("by country:", await count(1))
 
 
 if __name__ == "__main__":
