@@ -48,8 +48,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Publish the snippets and their outputs: they lie outside docs/."""
+    """Publish snippets, outputs and the file that starts brokers: they lie outside docs/."""
     root = Path(config.docs_dir).parent
+    compose = str(root / "compose.yaml")
+    files.append(File.generated(config, "compose.yaml", abs_src_path=compose))
     for file in sorted((root / "snippets").rglob("*")):
         if file.suffix in {".py", ".out"}:
             name = file.relative_to(root).as_posix()
