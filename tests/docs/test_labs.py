@@ -90,7 +90,9 @@ def test_a_lab_has_a_description(tmp_path: Path) -> None:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A handbook with one lab, which imports a snippet."""
-    (tmp_path / "handbook").symlink_to(ROOT / "handbook")
+    (tmp_path / "docs").mkdir()
+    for name in ("handbook", "compose.yaml", "docs/assets"):
+        (tmp_path / name).symlink_to(ROOT / name)
     config = (ROOT / "mkdocs.yml").read_text()
     nav = "nav:\n  - Lab: labs/a_lab.py\n"
     files = {
