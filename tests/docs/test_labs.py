@@ -154,8 +154,8 @@ def test_a_lab_runs_once_until_what_it_imports_changes(project: Path) -> None:
     code, said = finish(start(project))
     assert (code, said.count(running)) == (0, 1), said
     assert "the second answer" in page.read_text()
-    # Nothing in the log but what MkDocs says of itself.
-    assert len(said.splitlines()) == 4, said
+    # Nothing in the log but what MkDocs says of itself. This handbook has no Pyodide.
+    assert len([line for line in said.splitlines() if "Run button" not in line]) == 4, said
 
 
 def test_prose_and_what_a_lab_does_not_use_run_nothing(project: Path) -> None:
