@@ -114,7 +114,8 @@ async def connect_core(
             end(clock())
 
     async def away() -> None:
-        end(clock() + AWAY)
+        if user.when() is None:  # else the clock runs already
+            end(clock() + AWAY)
 
     async def back() -> None:
         causes.clear()

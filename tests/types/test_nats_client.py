@@ -102,6 +102,28 @@ def test_an_address_may_hold_a_token(client: ModuleType, server: Server) -> None
             asyncio.run(ask())
 
 
+def test_who_is_sent_away_again_and_again_gives_up(
+    client: ModuleType, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the server's refusal came as a lost connection, each time that it tried."""
+    used: Any = client
+
+    async def refused(_: Any, **options: Any) -> None:
+        while True:
+            await options["disconnected_cb"]()
+            await asyncio.sleep(0.1)
+
+    async def ask() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect():
+            pass
+
+    use(client, server)
+    monkeypatch.setattr(used, "SECONDS", 1)
+    monkeypatch.setattr(used.Connection, "connect", refused)
+    with pytest.raises(ConnectionError, match="NATS"):
+        asyncio.run(ask())
+
+
 @pytest.mark.parametrize(
     "form", ["{gone},{there}", " {there} , {gone} ", "{gone},127.0.0.1:{port}"]
 )
