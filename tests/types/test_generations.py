@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
+from typing import Any
 
 import aio_pika
 import psycopg
@@ -22,7 +23,7 @@ from tests.brokers.clients import SECONDS, comes, jetstream
 from tests.brokers.kafka import Kafka
 from tests.types.test_mqtt import DISCONNECT, connect
 
-QUORUM = {"x-queue-type": "quorum"}
+QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 
 
 async def task(channel: AbstractChannel, **arguments: int) -> AbstractQueue:
@@ -42,7 +43,7 @@ def test_a_nack_counts_until_4_2(server: Server) -> None:
         async with await aio_pika.connect(server.address) as connection:
             channel = await connection.channel()
             queue = await task(channel, **{"x-delivery-limit": 2})
-            counts: list[int | None] = []
+            counts: list[Any] = []
             async with asyncio.timeout(SECONDS), queue.iterator() as messages:
                 for _ in range(3):
                     message = await anext(messages)

@@ -277,7 +277,7 @@ def test_a_name_without_a_tag_is_refused_by_a_cluster(cluster: Cluster, tmp_path
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_an_address_may_name_the_protocol(client: ModuleType, protocol: int) -> None:
     """The client's answers have another shape when version 3 is asked for, though it is used."""
-    client.URL += f"?protocol={protocol}"
+    client.URL += f"?protocol={protocol}"  # type: ignore[attr-defined]
 
     async def scene() -> list[Any]:
         async with client.connect() as its:
