@@ -20,7 +20,7 @@ async def receive(*, crash: bool) -> None:
             new = DB.execute(REMEMBER, [delivery.message.headers["id"]])
             if new.rowcount:  # It is 0 if the id is there already.
                 DB.execute("UPDATE views SET count = count + 1")
-        if not crash:  # A crash comes before that.
+        if not crash:  # A crash prevents this.
             delivery.ack()
 
 

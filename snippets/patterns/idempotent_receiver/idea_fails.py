@@ -17,7 +17,7 @@ async def receive(*, crash: bool) -> None:
         delivery = await receiver.inbox.get()
         with DB:  # It commits what follows, or undoes it.
             DB.execute("UPDATE views SET count = count + 1")
-        if not crash:  # A crash comes before that.
+        if not crash:  # A crash prevents this.
             delivery.ack()
 
 
