@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ SECONDS = 7
 
 @pytest.mark.broker("kafka")
 @pytest.mark.parametrize("topic", CALLS, ids=[f"kafka-{topic}" for topic in CALLS])
-def test_a_publisher_waits_for_each_confirm(topic: str, server: Server, tmp_path: Path) -> None:
+def test_a_publisher_waits_for_each_confirm(
+    topic: str, server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
     function, arguments = CALLS[topic]
-    with Stage.of(f"patterns/{topic}", "kafka", server, tmp_path) as stage:
+    with Stage.of(f"patterns/{topic}", "kafka", server, tmp_path, addresses=addresses) as stage:
         if "def declare(" in stage.snippet.read_text():
             stage.call("declare")
         stage.call(function, **arguments)  # when it returns, all is there that publishing needs
