@@ -9,7 +9,7 @@
 # A transcoding worker is dear: it has a graphics card, and it costs as much at rest as at work. The dashboard says that ours are busy for 80&nbsp;% of the time. Somebody asks
 # why we pay for the other 20. Would a tenth fewer do? And when a studio uploads its week on Friday evening, how long until the last video is ready?
 #
-# Both answers are arithmetic, once you know four numbers: how many tasks arrive, how long one takes, how much both vary, and how many workers share the queue.
+# The answers are arithmetic, once you know four numbers: how many tasks arrive, how long one takes, how much arrivals and work vary, and how many workers share the queue.
 # This lab simulates the queue task by task, and then finds the formula that says the same without a simulation.
 #
 # ## A queue, simulated
@@ -70,7 +70,7 @@ def simulate(
 # %% [markdown]
 # ## Busier is longer, and not in proportion
 #
-# First the plainest case: one worker, gaps and work that vary as much as pure chance makes them (an exponential distribution). Its exact answer is in every textbook:
+# The plainest case comes first: one worker, gaps and work that vary as much as pure chance makes them (an exponential distribution). Its exact answer is in every textbook:
 # the mean wait, in units of the mean work, is *busy / (1 − busy)*.
 
 
@@ -129,7 +129,7 @@ assert (0.89 / 0.11) > 2 * (0.8 / 0.2)
 # ## Little's law: count the line, and you know the wait
 #
 # The simulation also looked at the queue once a minute. Arrivals a minute × mean wait = mean length of the line. This is Little's law,[^little] and it holds whatever the
-# distributions are. In production, you have the length of a queue and the rate, and can't easily measure the wait: divide.
+# distributions are. In production, you have the length of a queue and the rate, and can't easily measure the wait: divide the length by the rate.
 
 # %%
 length = statistics.fmean(waiting)

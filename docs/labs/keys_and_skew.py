@@ -160,7 +160,8 @@ assert round(fullest[32], 1) == 1.3
 #
 # ## The backlog of one partition
 #
-# Now in time, with SimPy. A worker takes 0.1 s for a task, and 72 tasks come a second. Four tasks
+# Now the simulation runs in time, with the library SimPy. A worker takes 0.1 s for a task, and 72
+# tasks come a second. Four tasks
 # in a row of a studio are the steps of one video: upload, transcode, thumbnail, notify. The
 # simulation notes how many tasks wait in each partition, and which begin before an earlier one of
 # their video, or of their studio, is done.
@@ -269,7 +270,7 @@ fig.set_label(
 #
 # The hash modulo 12 and the hash modulo 24 differ for half of the keys. With 13 it is nearly all
 # of them: from *n* to *m* partitions, `1 - gcd(n, m) / m` of the keys move. A *consistent* hash
-# moves only what the new partitions have to get, `1 - n / m`. One is *rendezvous hashing*: each
+# moves only what the new partitions have to get, `1 - n / m`. *Rendezvous hashing* is one: each
 # partition has a weight for each key, and the heaviest one takes it.[^rendezvous]
 
 
@@ -389,8 +390,8 @@ assert all(each["video"] / (ARRIVALS * SECONDS) > 0.1 for each in early["in turn
 # 4. **If you have to add some**, let the old ones [run empty
 #    first](../patterns/partitioned-consumers.md#more-partitions-are-needed). A consistent hash
 #    does not replace that.
-# 5. **Salt only what may be out of order**, such as counts that are summed up later. Who wants the
-#    whole key has to read all four.
+# 5. **Salt only what may be out of order**, such as counts that are summed up later. Whoever wants
+#    the whole key has to read all four parts of it.
 # 6. **Where no order matters, take no key**: the workers of a [work
 #    queue](../patterns/work-queue.md) share one line.
 #

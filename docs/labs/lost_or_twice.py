@@ -12,8 +12,8 @@
 # *viewed cat.mp4*, adds one, and acknowledges. One day the memory runs out, and the system kills
 # the worker in the middle. **Is the view counted once, twice, or not at all?**
 #
-# That depends on the step at which it dies, and on the order of two lines. Here it dies at every
-# step: first on the [minibroker](../what-is-a-broker.md), then on six real brokers, in runs that a
+# The count depends on the step at which the worker dies, and on the order of two lines. Here it
+# dies at every step: first on the [minibroker](../what-is-a-broker.md), then on six real brokers, in runs that a
 # test recorded.
 
 # %%
@@ -32,8 +32,8 @@ from minibroker import Broker, Delivery
 # %% [markdown]
 # ## Three workers
 #
-# Each has two things to do: count the view in a database, and acknowledge, so that the broker
-# forgets the message. `step()` marks the places at which a worker can die. What it has committed
+# Each worker has two things to do: count the view in a database, and acknowledge, so that the
+# broker forgets the message. `step()` marks the places at which a worker can die. What it has committed
 # by then stays in the database. What it has not acknowledged, the broker takes back.
 
 # %%
@@ -147,10 +147,11 @@ assert set(seen["idempotent"].values()) == {1}
 
 # %% [markdown]
 # *Acknowledge first* loses the view that it had in hand: it is **at-most-once**. *Acknowledge
-# after* counts it twice: **at-least-once**. Both have two commits, that of the database and that
-# of the broker, and between them a gap. The order of the two decides what a crash in the gap does;
-# no order closes it. The third worker has the gap as well and also gets the message again, and
-# then it finds the id. **Once is at-least-once, and a receiver that recognises the repetition.**
+# after* counts it twice: **at-least-once**. Each of these two workers makes two commits, one in the
+# database and one at the broker, and between them is a gap. The order of the two commits decides
+# what a crash in the gap does; no order closes it. The third worker has the gap as well and also
+# gets the message again, and then it finds the id. **Once is at-least-once, with a receiver that
+# recognises the duplicate.**
 #
 # ## How often is that?
 #
@@ -226,7 +227,7 @@ assert round(365 * 20 * repeated) == 72
 # does this to real ones. Its worker is the snippet of the [idempotent
 # receiver](../patterns/idempotent-receiver.md#the-code-for-your-broker), in a process of its own, with its views
 # and its inbox in PostgreSQL. For *acknowledge after*, the test takes out the line that drops a
-# repetition; for *acknowledge first*, it also moves the acknowledgement up. One message for each
+# duplicate; for *acknowledge first*, it also moves the acknowledgement up. One message for each
 # step has the process end itself there, by `SIGKILL`. After an acknowledgement it first waits
 # until the broker has it.
 
@@ -287,7 +288,7 @@ fig.set_label(
 #
 # ## What to do
 #
-# 1. **Acknowledge after the work, and recognise the repetition.** The [idempotent
+# 1. **Acknowledge after the work, and recognise the duplicate.** The [idempotent
 #    receiver](../patterns/idempotent-receiver.md) has the code for seven brokers, and what to do
 #    when the effect is a mail or a payment.
 # 2. **Acknowledge first only where a loss is cheap**, such as one of many readings of a sensor.
@@ -304,8 +305,8 @@ fig.set_label(
 # [when it is killed
 # itself](../patterns/work-queue.md#what-a-confirm-means-and-how-redelivery-is-counted). A
 # publisher that tries again makes a duplicate that no acknowledgement prevents; the inbox drops
-# that one as well. Why no layer below the application can do it all: the [end-to-end
-# argument](../what-is-a-broker.md#once-not-at-all-or-twice).
+# that one as well. The [end-to-end argument](../what-is-a-broker.md#once-not-at-all-or-twice) says
+# why no layer below the application can do it all.
 #
 # [^auto]: RabbitMQ 4.0, [Consumer acknowledgement modes](https://www.rabbitmq.com/docs/4.0/confirms#acknowledgement-modes): "immediately after it is sent". Not run here. [References](../references.md#rabbitmq-docs).
 # [^noack]: Redis, [`XREADGROUP`](https://redis.io/docs/latest/commands/xreadgroup/): for cases where "the occasional message loss is acceptable". Not run here. [References](../references.md#redis-docs).

@@ -12,7 +12,7 @@
 # as long as usual. Then the cause is gone, and it is as fast as before. A minute later it still
 # answers nobody in time. Nobody attacks it: its own web servers try again.
 #
-# Which way of trying again does this, and which does not?
+# Which way of trying again keeps a service down, and which does not?
 #
 # ## The model
 #
@@ -23,7 +23,7 @@
 # 140 users come each second, at random times, however many have failed before. That is 70% of what
 # the catalogue can do. One of 20 web servers calls it for them.
 #
-# Left out, and worse in real life: a service gets slower when it has too much to do, users press
+# The model leaves out what is worse in real life: a service gets slower when it has too much to do, users press
 # *reload*, and the attempts of several layers
 # [multiply](../best-practices/retries-and-timeouts.md#choose-one-place-for-the-retry).
 
@@ -152,7 +152,7 @@ class WebServer:
 
 
 # %% [markdown]
-# A user's request, and a run of 90 seconds:
+# Next come a user's request, and a run of 90 seconds:
 
 
 # %%
@@ -277,7 +277,7 @@ ax.figure.set_label(
 #
 # This is a *metastable failure*: what started it is gone, and what keeps it going is the system's
 # own work. It lasts until the load is reduced or the retries are changed.[^metastable] M. Brooker,
-# who made jitter popular, says it of back-off: in the long term it is worth something only if it
+# who made jitter popular, says of back-off that in the long term it is worth something only if it
 # reduces the work.[^backoff]
 
 # %%
@@ -296,13 +296,13 @@ ax.figure.set_label(
 
 # %% [markdown]
 # A **budget** makes 154 calls of 140 users who fail, not 560. So the line drains, a little more
-# slowly than without retries. Google names the same tenth, beside three attempts at
-# most.[^overload] A **circuit breaker** takes nearly all load away: the line drains at once, and
+# slowly than without retries. Google's book on site reliability names the same tenth, beside
+# three attempts at most.[^overload] A **circuit breaker** takes nearly all load away: the line drains at once, and
 # one call every five seconds finds out when all is well.
 #
 # ## Which load is safe
 #
-# The same ten seconds at other loads, with one retry and with three:
+# Here are the same ten seconds at other loads, with one retry and with three:
 
 # %%
 loads = (10, 20, 30, 40, 60, 80)  # per cent of the capacity
@@ -337,7 +337,7 @@ fig.set_label(
 # ## What the service itself can do
 #
 # If the line is shorter than the time-out, each call that is worked on has a caller who still
-# waits. Here is room for half a second instead of five, with the fixed pause:
+# waits. Here the line has room for half a second instead of five, with the fixed pause:
 
 # %%
 short = [run(POLICIES["fixed"], seed, room=0.5).normal_after() for seed in SEEDS]
@@ -345,12 +345,12 @@ print(f"room for 0.5 s: normal after {short[0]} s")
 assert max(short) <= 1
 
 # %% [markdown]
-# That is [backpressure](../patterns/backpressure.md): refuse early what would come too late. A
+# A short line is [backpressure](../patterns/backpressure.md): refuse early what would come too late. A
 # refusal costs the service nothing here. In real life it must cost little.
 #
 # ## Why try again at all
 #
-# Most faults are small. Without the bad seconds, and with 5% of all calls failing at random:
+# Most faults are small. Here the bad seconds are left out, and 5% of all calls fail at random:
 
 # %%
 lost: dict[str, list[float]] = {}
@@ -369,7 +369,7 @@ assert all(share < 0.002 for shares in lost.values() for share in shares)
 #
 # ## What back-off and jitter are for
 #
-# They are for callers of whom there is a fixed number, each of which goes on until it succeeds. A
+# Back-off and jitter are for callers of whom there is a fixed number, each of which goes on until it succeeds. A
 # thousand workers are connected to a broker. It restarts, and all lose their connection at once.
 # For ten seconds it refuses; then it takes 200 connections a second. A worker gives up after a
 # second in line, pauses and comes again. How many calls are made, how many in the busiest tenth of

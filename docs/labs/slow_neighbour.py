@@ -34,7 +34,7 @@
 # work](../best-practices/retries-and-timeouts.md#put-a-time-out-on-every-call): a picture that
 # nobody waits for any more is made all the same.
 #
-# Left out: nobody tries again ([another lab](retry_storm.py) does), a thread costs nothing but its
+# The model leaves things out: nobody tries again ([another lab](retry_storm.py) does), a thread costs nothing but its
 # place, and the broker is always up, loses nothing and takes no time. So what the queue gains here
 # is the most that it can gain.
 
@@ -65,7 +65,7 @@ class Design:
 
 
 # %% [markdown]
-# What all components share, and what each request leaves behind for us to count:
+# First comes what all components share, and what each request leaves behind for us to count:
 
 
 # %%
@@ -96,7 +96,7 @@ class Platform:
 
 
 # %% [markdown]
-# The thumbnailer and the catalogue. In `look_up` stands the whole difference between the designs:
+# Then come the thumbnailer and the catalogue. `look_up` holds the whole difference between designs:
 # the same picture is made by the same thumbnailer, first come, first served, and the catalogue
 # waits for it or does not.
 
@@ -225,7 +225,7 @@ assert all(
 # %% [markdown]
 # **Slow is worse than down.** Hardly an upload succeeds in any of the three. But while the
 # thumbnailer refuses, each view is answered in 0.02 s. While it is slow or hangs, more than a third
-# of the views fail, after eight seconds in a line for a thread. Where the threads were:
+# of the views fail, after eight seconds in a line for a thread. Here is where the threads were:
 
 # %%
 fig, ax = plt.subplots()
@@ -428,8 +428,8 @@ assert max(left["calls"]) < min(left["queue"]) / 2
 # ## What to do
 #
 # 1. **Shorten the time-out first.** Arrivals times time-out must be less than the threads. It is
-#    one number, and here it saves the views. The price: an answer that comes later than that is
-#    lost.
+#    one number, and here it saves the views. The price is that an answer which comes later
+#    is lost.
 # 2. **Give a neighbour a pool of its own**, a *bulkhead*, where requests that need it share threads
 #    with requests that do not.
 # 3. **Put a queue between them if the caller can go on without the answer.** It turns failures into

@@ -8,8 +8,8 @@
 # # What safety costs
 #
 # After the match everybody uploads. A [relay](../patterns/transactional-outbox.md) reads the finished uploads and publishes one task for each. It waits for the broker's
-# [confirm](../patterns/work-queue.md) before it takes the next, and falls behind. One engineer wants to switch off fsync, another wants to stop waiting for confirms.
-# Both would make it faster, and both would lose videos some day. What does each bring, and is there a way that gives up nothing?
+# [confirm](../patterns/work-queue.md) before it takes the next, and falls behind. One engineer wants to switch off *fsync*, the call that puts written data on the disk, another wants to stop waiting for confirms.
+# Either change would make the relay faster, and either would lose videos some day. What does each bring, and is there a way that gives up nothing?
 #
 # ## The record
 #
@@ -19,7 +19,7 @@
 # make benchmark
 # ```
 #
-# It publishes to an empty queue in each of the settings below, in rounds. Each round goes through a broker's settings in another order, so that a
+# The program publishes to an empty queue in each of the settings below, in rounds. Each round goes through a broker's settings in another order, so that a
 # disturbance doesn't hit the same one each time. It checks that the broker holds every message that it confirmed. The code is in
 # [tests/benchmarks](https://github.com/message-brokers/handbook/tree/main/tests/benchmarks), a file for each broker.
 
@@ -189,7 +189,7 @@ assert times("postgresql", "commit off", ONE) > 1.5
 # %% [markdown]
 # ## Share the wait before you drop the promise
 #
-# Each broker at its safest: what sharing the wait brings, against what a weaker promise brings to a program that goes on one by one. Mosquitto shares with `set_tcp_nodelay true`.
+# Here is, for each broker at its safest, what sharing the wait brings, against what a weaker promise brings to a program that goes on one by one. Mosquitto shares with `set_tcp_nodelay true`.
 
 # %%
 SAFEST = {key: one["settings"][0]["kept"] for key, one in brokers.items()}
@@ -274,7 +274,7 @@ assert at_most(5) == 200
 # 3. **Then weaken what can be repeated, not everything.** `synchronous_commit` can differ by transaction, the type of queue by queue, `acks` by producer. A thumbnail can be made again, an uploaded video can't.
 # 4. **Keep replicas in any case.** A disk that fails takes fsynced messages, too. What a confirm means on each broker is on [work queue](../patterns/work-queue.md), the rest of the sizing on [capacity](../best-practices/capacity.md).
 #
-# **When not to bother**: an upload takes seconds, and one confirm at the safest setting took a few milliseconds at most here. A service that publishes one message for each request of a user should wait for it, one by one.
+# **You need not bother** in one case: an upload takes seconds, and one confirm at the safest setting took a few milliseconds at most here. A service that publishes one message for each request of a user should wait for it, one by one.
 #
 # [^rabbit]: M. Kuratczyk, [*How Are The Messages Stored?*](https://www.rabbitmq.com/blog/2025/01/17/how-are-the-messages-stored), RabbitMQ blog, 2025-01-17, for RabbitMQ 4.0. [References](../references.md#kuratczyk-2025).
 # [^acks]: Kafka 4.3, [Producer configs](https://kafka.apache.org/43/configuration/producer-configs/), `acks`. [References](../references.md#kafka-docs).
