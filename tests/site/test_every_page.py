@@ -58,9 +58,9 @@ def test_a_page_keeps_to_itself_fits_and_is_accessible(
 
 
 #: Those that have an end.
-ANIMATIONS_DONE = """() => document.getAnimations().forEach((each) => {
-  if (isFinite(each.effect.getComputedTiming().endTime)) each.finish();
-})"""
+ANIMATIONS_DONE = """() => document.getAnimations()
+  .filter(each => each.playbackRate && isFinite(each.effect?.getComputedTiming().endTime))
+  .forEach(each => each.finish())"""
 
 
 def violations(page: Page, *, colours_only: bool = False) -> list[str]:
