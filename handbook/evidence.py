@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,20 @@ def test_line(root: Path, path: str, name: str) -> int:
     file = root / path
     if not file.is_file():
         raise EvidenceError(f"there is no {path} in this repository")
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return node.lineno
-    raise EvidenceError(f"{path} does not have {name}")
+    line = _lines(file.read_text(encoding="utf-8")).get(name)
+    if line is None:
+        raise EvidenceError(f"{path} does not have {name}")
+    return line
+
+
+@cache
+def _lines(code: str) -> dict[str, int]:
+    """Return where functions and classes begin. Pages name most files of tests many times."""
+    found: dict[str, int] = {}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.setdefault(node.name, node.lineno)
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from handbook.directives.checked import DATA
 from handbook.directives.code import fence
+from handbook.directives.project import git
 from handbook.glossary import terms
 
 LISTS = ("llms.txt", "llms-full.txt")
@@ -131,6 +132,7 @@ class _Converter(MarkdownConverter):
         return re.sub("\0(\\d+)\0", lambda each: self.codes[int(each[1])], text)
 
 
+@lru_cache(maxsize=256)
 def twin(html: str, address: str) -> str:
     """Return a page's content as Markdown: links lead to the site, code is whole."""
     tree = LexborHTMLParser(f"<body>{html}</body>")
@@ -167,17 +169,7 @@ def _replace(node: LexborNode, html: str) -> None:
 
 def _changed(root: Path) -> dict[str, str]:
     """Return the day of the last commit of each file in docs/, where git knows several commits."""
-    try:
-        log = subprocess.run(
-            ["git", "log", "--format=%x00%cs", "--name-only", "--", "docs"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    commits = log.split("\0")[1:]
+    commits = git(root, "log", "--format=%x00%cs", "--name-only", "--", "docs").split("\0")[1:]
     if len(commits) < 2:
         return {}
     days: dict[str, str] = {}

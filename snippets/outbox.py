@@ -50,7 +50,8 @@ async def move(db: Connection, publish: Publish) -> int:
         await db.execute(LIMIT)
         rows = await (await db.execute(NEXT, [BATCH])).fetchall()
         if rows:
-            # Before the delete: a crash repeats events, rather than lose any.
+            # The broker confirms before this transaction commits: a crash may
+            # repeat events, and loses none.
             try:
                 async with asyncio.timeout(CONFIRM_SECONDS):
                     await publish(rows)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from handbook.brokers import BROKERS
-from handbook.directives.project import Project
-from handbook.evidence import EvidenceError, claims, survival, versions
+from handbook.directives.project import Project, git
+from handbook.evidence import CLAIMS, SURVIVAL, EvidenceError, claims, survival, versions
 from handbook.snippet import FOLDER
 
 MUTANTS = "docs/data/mutants.json"
@@ -92,29 +91,27 @@ def _code(root: Path) -> Iterator[Row]:
 def _claims(root: Path) -> Iterator[Row]:
     recorded = [claim for each in claims(root).values() for claim in each]
     verdicts = [verdict for claim in recorded for verdict in claim.verdicts.values()]
-    file = "docs/data/claims.json"
-    yield "Claims about patterns", str(len(recorded)), file
-    yield "Tests of them, one for each broker", str(len(verdicts)), file
+    yield "Claims about patterns", str(len(recorded)), CLAIMS
+    yield "Tests of them, one for each broker", str(len(verdicts)), CLAIMS
     yield (
         "of these: the broker does something else, and the test asserts what",
         str(sum(not verdict.holds for verdict in verdicts)),
-        file,
+        CLAIMS,
     )
     yield (
         "Tests that failed as the page says when a line of the snippet was changed",
         str(sum(verdict.instead is not None for verdict in verdicts)),
-        file,
+        CLAIMS,
     )
 
 
 def _survival(root: Path) -> Iterator[Row]:
     functions = survival(root).functions
     seen = Counter(outcome.verdict for one in functions for outcome in one.outcomes.values())
-    file = "docs/data/survival.json"
     if functions:
         said = ", ".join(f"{verdict}: {count}" for verdict, count in seen.most_common())
-        yield "Functions that run for long", str(len(functions)), file
-        yield "Faults that they went through", f"{seen.total()} ({said})", file
+        yield "Functions that run for long", str(len(functions)), SURVIVAL
+        yield "Faults that they went through", f"{seen.total()} ({said})", SURVIVAL
 
 
 def _mutants(root: Path) -> Iterator[Row]:
@@ -135,10 +132,6 @@ def _day(root: Path, path: str) -> str:
 
 def _git(root: Path, first: str, second: str, *paths: str) -> tuple[str, str] | None:
     """Return two facts of the last commit of these files, if git knows."""
-    command = ["git", "log", "-1", f"--format={first} {second}", "--", *paths]
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    one, _, two = done.stdout.strip().partition(" ")
+    said = git(root, "log", "-1", f"--format={first} {second}", "--", *paths)
+    one, _, two = said.strip().partition(" ")
     return (one, two) if two else None

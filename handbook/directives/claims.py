@@ -16,6 +16,13 @@ from handbook.evidence import CLAIMS, Claim, EvidenceError, Verdict, claims
 from handbook.one_broker import attributes
 from handbook.snippet import FOLDER, snippet
 
+#: What stands above the claims of each page.
+SAID = (
+    "A test on the real server stands behind each claim, and each mark leads to it. The test is "
+    "run again without the line that carries the claim, and has to see what stands here. ✓: the "
+    "claim holds on this broker. ≠: the broker does something else, and the test asserts what."
+)
+
 
 def experiments(project: Project, name: str) -> str:
     """Return the claims of a pattern: first those on which brokers differ, then the others."""
@@ -23,7 +30,7 @@ def experiments(project: Project, name: str) -> str:
     stand_out = [claim for claim in entries if differs(claim)]
     quiet = [claim for claim in entries if claim not in stand_out]
     items = [_entry(project, name, each, quiet=each in quiet) for each in (*stand_out, *quiet)]
-    return f'<ul class="claims experiments">{"".join(items)}</ul>'
+    return f'<p>{SAID}</p><ul class="claims experiments">{"".join(items)}</ul>'
 
 
 def recorded(project: Project, name: str) -> list[Claim]:

@@ -41,8 +41,13 @@ def commit(root: Path) -> str:
     """Return the commit that is checked out in a folder, or the branch where there is no Git."""
     if not (root / ".git").exists():
         return "main"
-    git = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    return git(root, "rev-parse", "HEAD").strip() or "main"
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Return what Git says of a folder; nothing where there is no Git, or no repository of it."""
+    command = ["git", "-C", str(root), *arguments]
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        return "main"
+        return ""
