@@ -13,7 +13,8 @@ BIN := .venv/bin
 
 help:
 	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000 (or PORT=8001)"
-	@echo "make test     everything: checks, snippets on real brokers, claims, the built site (ARGS: a part)"
+	@echo "make test     everything: checks, snippets on real brokers, claims, the built site (ARGS: a part),"
+	@echo "              and on Debian stable's servers again what needs one (GENERATION=newest: not again)"
 	@echo "make survival what each long-lived function makes of each fault (ARGS=\"-k redis\")"
 	@echo "make mutants  take things away from snippets at random, and see which test notices"
 	@echo "make site     the site into site/, with every warning an error"
@@ -61,10 +62,19 @@ check: .venv/ready
 	$(BIN)/rumdl check --quiet .
 	$(BIN)/typos
 
-# ARGS choose a part, for which the checks do not run; npm is for tests of the site.
+# ARGS choose a part, for which the checks do not run; npm is for tests of the site. Everything runs
+# on the newest servers, then on the stable ones what needs a server: of a part it may be nothing,
+# which is pytest's 5. Its 2 is Ctrl-C.
 PART := $(filter tests/%,$(filter-out tests/site%,$(ARGS)))
+PYTEST := $(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder
+GENERATIONS := $(or $(filter-out both,$(GENERATION)),newest stable)
 test: $(if $(PART),,node_modules/ready) $(if $(ARGS),,check) servers
-	$(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder $(ARGS)
+	@failed=0; again=; for generation in $(GENERATIONS); do \
+		echo "The $$generation servers:"; \
+		GENERATION=$$generation $(PYTEST) --table=.cache/closing-table.json $$again $(ARGS); code=$$?; \
+		case $$code$$again in 0*|5--servers) ;; 2*) exit 2;; *) failed=$$code;; esac; \
+		again=--servers; \
+	done; exit $$failed
 
 # What each long-lived function of a snippet makes of each fault, on every broker: half an hour.
 survival: servers
@@ -77,7 +87,7 @@ mutants: servers
 # All that can be recorded, unless ARGS names tests: ARGS="-k 'redis and work_queue'" names functions.
 RECORDED := tests/site/test_copied.py tests/snippets/test_recorder.py tests/patterns tests/labs tests/survival
 record: servers
-	SURVIVAL=all $(BIN)/pytest --numprocesses=$(PARALLEL) --dist=loadscope --no-loadscope-reorder --update $(if $(filter tests/%,$(ARGS)),,$(RECORDED)) $(ARGS)
+	SURVIVAL=all $(PYTEST) --update $(if $(filter tests/%,$(ARGS)),,$(RECORDED)) $(ARGS)
 
 benchmark: servers
 	$(BIN)/python -m tests.benchmarks $(ONLY)

@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from handbook.brokers import BROKERS, addressed_in, named
 from tests.brokers import NotFoundError, NotOursError, Server, debian, make
+from tests.brokers.generations import NEWEST
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import work_root
 from tests.patterns.home import companions_as_found
@@ -31,14 +32,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite outputs, pictures and docs/data from this run instead of comparing",
     )
+    parser.addoption(
+        "--servers",
+        action="store_true",
+        help="run what needs a real server, as it is: for a generation that runs after another",
+    )
+    parser.addoption(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="keep the closing table there; with --servers, begin it with the one that is there",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "broker(key): the test proves something about this broker")
+    update = config.option.update
+    # The pages show the newest servers. Of others, only their versions are recorded.
+    config.option.update = update and debian.CHOSEN is NEWEST
     if hasattr(config, "workerinput"):
         end_with_parent()
     else:  # the process that sees all of a parallel run
-        config.pluginmanager.register(Report(config, required=REQUIRED), "handbook-report")
+        report = Report(config, debian.CHOSEN, update=update, required=REQUIRED)
+        config.pluginmanager.register(report, "handbook-report")
         if config.pluginmanager.hasplugin("xdist"):
             config.pluginmanager.register(Parallel(), "handbook-parallel")
     work_root()
@@ -75,16 +91,28 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         pytest.skip(f"{item.name}: {error}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each item with its broker; faults come first, as they wait for long, pages at the end.
 
     There, the browser's work disturbs no test of a broker. The tests of a page come together, so
     that it is opened once.
     """
+    if config.option.servers:
+        others = [item for item in items if not _asks_a_server(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _asks_a_server(item)]
     for item in items:
         if marker := item.get_closest_marker("broker"):
             item.user_properties.append(("broker", named(marker.args[0]).key))
     items.sort(key=lambda item: (_needs_browser(item.nodeid), not _waits(item.nodeid), _page(item)))
+
+
+def _asks_a_server(item: pytest.Item) -> bool:
+    """Tell whether it is about a server, as it is: a changed twin shows something of our test."""
+    marker = item.get_closest_marker("broker")
+    given: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    twin = getattr(given.get("case"), "without", False)
+    return bool(marker and named(marker.args[0]).variable) and not twin
 
 
 def _needs_browser(nodeid: str) -> bool:

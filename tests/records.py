@@ -12,6 +12,7 @@ import ast
 import importlib.metadata
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,19 @@ def clients() -> dict[str, str]:
 
 
 class Record:
-    """The claims of one run, from the reports of their tests."""
+    """The claims of one run, from the reports of their tests.
 
-    def __init__(self, *, update: bool, root: Path = ROOT) -> None:
+    They are recorded on the newest servers. Of stable ones, only the versions are.
+    """
+
+    def __init__(self, *, update: bool, newest: bool = True, root: Path = ROOT) -> None:
         self.update = update
+        self.newest = newest
         self.root = root
         #: What the code says of a claim that ran, and which runs of it on a broker passed.
         self.claims: dict[tuple[str, str], dict[str, Any]] = {}
         self.runs: dict[tuple[str, str, str], dict[bool, bool]] = defaultdict(dict)
-        self.failed: list[str] = []
+        self.failed: list[tuple[str, str]] = []
 
     def note(self, properties: dict[str, object], outcome: str) -> None:
         """Take in one report; `properties` are what the claim's test said of itself."""
@@ -59,7 +64,7 @@ class Record:
         self.claims[topic, claim["id"]] = claim
         self.runs[topic, claim["id"], key][without] = outcome == "passed"
         if outcome == "failed":
-            self.failed.append(f"{claim['id']} on {key}")
+            self.failed.append((claim["id"], key))
 
     def settle(
         self, servers: dict[str, str], *, interrupted: bool = False
@@ -67,10 +72,14 @@ class Record:
         """Write the files or compare with them; return what is wrong, and what is only to know."""
         if not self.claims:
             return [], []
-        if self.update and (interrupted or self.failed):
-            why = ", ".join(self.failed) + " failed" if self.failed else "the run was interrupted"
-            return [f"docs/data/ has its claims and versions as they were: {why}"], []
         claims, versions = self._read(CLAIMS), self._read(VERSIONS)
+        unknown = list(self._failed_on_unknown(versions, servers))
+        if self.update and (interrupted or self.failed):
+            failed = ", ".join(f"{name} on {key}" for name, key in self.failed)
+            why = f"{failed} failed" if failed else "the run was interrupted"
+            return [*unknown, f"docs/data/ has its claims and versions as they were: {why}"], []
+        if not self.newest:
+            return unknown, self._settle_stable(versions, servers)
         merged = self.merged(claims)
         problems = [
             f"docs/data/claims.json does not say what this run showed: {name}"
@@ -84,12 +93,42 @@ class Record:
                 problems.append(f"docs/data/versions.json is behind the lock: {now['client']}")
             elif before["server"] != now["server"]:
                 notices.append(f"recorded on {before['server']}, this run was on {now['server']}")
-            versions[key] = now
+            versions[key] = before | now
         if self.update:
             self._write(CLAIMS, merged)
             self._write(VERSIONS, _by_broker(versions))
             return [], []
-        return [f"{problem}; {AGAIN}" for problem in problems], notices
+        return [*unknown, *(f"{problem}; {AGAIN}" for problem in problems)], notices
+
+    def _failed_on_unknown(
+        self, versions: dict[str, Any], servers: dict[str, str]
+    ) -> Iterator[str]:
+        """Say which claim failed on a server that nobody has recorded: it may have changed."""
+        which = "server" if self.newest else "stable"
+        sentences = {name: claim["claim"] for (_, name), claim in self.claims.items()}
+        now = self._versions(servers)
+        for name, key in dict.fromkeys(self.failed):
+            recorded = versions.get(key, {}).get(which)
+            if key in now and now[key]["server"] != recorded:
+                yield (
+                    f"{name} fails on {now[key]['server']}, and {recorded} is what was recorded: "
+                    f'"{sentences[name]}"'
+                )
+
+    def _settle_stable(self, versions: dict[str, Any], servers: dict[str, str]) -> list[str]:
+        """Write which stable servers ran, or return what is to know of them."""
+        notices = []
+        for key, now in self._versions(servers).items():
+            recorded = versions.setdefault(key, now).get("stable")
+            if key != "minibroker" and recorded != now["server"]:
+                versions[key]["stable"] = now["server"]
+                notices.append(
+                    f"recorded on {recorded or 'no server'}, this run was on {now['server']}"
+                )
+        if self.update and notices:
+            self._write(VERSIONS, _by_broker(versions))
+            return []
+        return notices
 
     def merged(self, recorded: dict[str, Any]) -> dict[str, Any]:
         """Return the record with what this run proved in it, and without what is gone."""

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 
-from handbook.brokers import BROKERS
+from handbook.brokers import BROKERS, Broker
+from tests.brokers.generations import NEWEST, Generation, wanted
 from tests.records import Record
 from tests.survival.record import Survival
+
+RECORD_STABLE = "GENERATION=stable make record ARGS=tests/patterns"
+#: A line of the table, and its colours.
+Line = tuple[str, list[str]]
 
 
 class Report:
     """Gathers each test's outcome under its broker, and the claims that held."""
 
-    def __init__(self, config: pytest.Config, *, required: bool) -> None:
-        self.record = Record(update=bool(config.getoption("--update")))
-        self.survival = Survival(update=bool(config.getoption("--update")))
+    def __init__(
+        self, config: pytest.Config, generation: Generation, *, update: bool, required: bool
+    ) -> None:
+        self.generation = generation
+        self.record = Record(update=update, newest=generation is NEWEST)
+        self.survival = Survival(update=update)
         self.required = required
+        self.only_servers: bool = config.option.servers
+        self.table: Path | None = config.option.table
+        self.failed: list[str] = []
         self.outcomes: dict[str, Counter[str]] = defaultdict(Counter)
         self.reasons: dict[str, set[str]] = defaultdict(set)
         self.servers: dict[str, str] = {}
@@ -25,6 +38,8 @@ class Report:
         self.notices: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
         properties = dict(report.user_properties)
         key = properties.get("broker")
         if not isinstance(key, str) or (report.when != "call" and report.passed):
@@ -45,13 +60,14 @@ class Report:
             return
         interrupted = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         self.problems, self.notices = self.record.settle(self.servers, interrupted=interrupted)
-        problems, notices = self.survival.settle()
-        self.problems += problems
-        self.notices += notices
+        if self.generation is NEWEST:
+            problems, notices = self.survival.settle()
+            self.problems += problems
+            self.notices += notices
         if self.required and self.outcomes and self._whole_run(session):
             self.problems += [
                 f"{broker.label}: no test passed, and BROKERS=required"
-                for broker in BROKERS
+                for broker in self._shown()
                 if not self.outcomes[broker.key]["passed"]
             ]
         if self.problems and session.exitstatus == pytest.ExitCode.OK:
@@ -67,21 +83,48 @@ class Report:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.outcomes:
             return
+        lines = [*self._lines_before(), *self._lines()]
+        if self.table:
+            self.table.parent.mkdir(parents=True, exist_ok=True)
+            self.table.write_text(json.dumps(lines))
         write = terminalreporter
         write.section("brokers")
         write.line(f"{'broker':18} {'server':34} {'passed':>6} {'failed':>6} {'skipped':>7}")
-        for broker in BROKERS:
+        for text, colours in lines:
+            write.line(text, **dict.fromkeys(colours, True))
+
+    def _lines_before(self) -> list[Line]:
+        """Return what the run before this one has shown: that of the other generation."""
+        if not (self.only_servers and self.table and self.table.is_file()):
+            return []
+        before: list[Line] = json.loads(self.table.read_text())
+        return before
+
+    def _lines(self) -> list[Line]:
+        """Return the closing table, each line with its colours."""
+        lines: list[Line] = []
+        for broker in self._shown():
             count = self.outcomes[broker.key]
             where = self.servers.get(broker.key, "-")
-            markup = {"green": True} if count["passed"] else {"red": True, "bold": True}
-            write.line(
-                f"{broker.label:18} {where:34} {count['passed']:>6} {count['failed']:>6}"
-                f" {count['skipped']:>7}" + ("" if count["passed"] else "   NOT PROVEN"),
-                **markup,
+            lines.append(
+                (
+                    f"{broker.label:18} {where:34} {count['passed']:>6} {count['failed']:>6}"
+                    f" {count['skipped']:>7}" + ("" if count["passed"] else "   NOT PROVEN"),
+                    ["green"] if count["passed"] else ["red", "bold"],
+                )
             )
-            for reason in sorted(self.reasons[broker.key]):
-                write.line(f"    not proven: {reason}", red=True)
-        for notice in self.notices:
-            write.line(f"{notice}: `make record` would record it", yellow=True)
-        for problem in self.problems:
-            write.line(problem, red=True, bold=True)
+            lines += [
+                (f"    not proven: {reason}", ["red"])
+                for reason in sorted(self.reasons[broker.key])
+            ]
+        record = "make record" if self.generation is NEWEST else RECORD_STABLE
+        lines += [(f"{one}: `{record}` would record it", ["yellow"]) for one in self.notices]
+        lines += [(one, ["red", "bold"]) for one in self.problems]
+        if self.generation not in wanted()[:1]:
+            missing = f"The {wanted()[0].name} servers are not here: run `make servers`."
+            lines.append((f"{missing} The {self.generation.name} ones ran.", ["red", "bold"]))
+        name = self.generation.name
+        return lines + [(f"failed, {name}: {one}", ["red"]) for one in self.failed]
+
+    def _shown(self) -> list[Broker]:
+        return [one for one in BROKERS if one.variable or not self.only_servers]

@@ -38,3 +38,11 @@ def test_one_part_is_tested_without_the_checks(arguments: list[str], checks: boo
     said = make("--dry-run", "test", *arguments).stdout
     assert "/pytest" in said
     assert ("ruff check" in said) is checks
+
+
+@pytest.mark.parametrize(
+    ("generation", "run"), [("", "newest stable"), ("both", "newest stable"), ("stable", "stable")]
+)
+def test_both_generations_are_tested_unless_one_is_named(generation: str, run: str) -> None:
+    said = make("--dry-run", "test", "ARGS=tests/patterns", f"GENERATION={generation}").stdout
+    assert f"for generation in {run};" in said

@@ -72,11 +72,13 @@ def run(
     update: bool = True,
     failed: bool = False,
     interrupted: bool = False,
+    newest: bool = True,
+    servers: dict[str, str] | None = None,
 ) -> list[str]:
-    record = Record(update=update, root=repository)
+    record = Record(update=update, newest=newest, root=repository)
     for each in reports:
         record.note(each, "failed" if failed and each is reports[-1] else "passed")
-    problems, _ = record.settle({}, interrupted=interrupted)
+    problems, _ = record.settle(servers or {}, interrupted=interrupted)
     return problems
 
 
@@ -84,6 +86,13 @@ def recorded(repository: Path) -> list[dict[str, Any]]:
     content = json.loads((repository / "docs" / "data" / "claims.json").read_text())
     entries: list[dict[str, Any]] = content[TOPIC]
     return entries
+
+
+def versions(repository: Path) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = json.loads(
+        (repository / "docs" / "data" / "versions.json").read_text()
+    )
+    return found
 
 
 def shown(repository: Path) -> dict[str, list[str]]:
@@ -214,3 +223,34 @@ def test_the_claims_of_a_file_are_found_in_their_order(repository: Path) -> None
     file = repository / "tests" / "patterns" / "test_queue.py"
     assert claims_of(file) == ["test_done", "test_kept"]
     assert claims_of(file.with_name("test_none.py")) == []
+
+
+NEWEST = {"redis": "Redis 8.0.6 (folder, newest)"}
+STABLE = {"redis": "Redis 8.0.2 (folder, stable)"}
+
+
+def test_of_the_stable_servers_only_their_versions_are_recorded(repository: Path) -> None:
+    """The newest are recorded later, and leave them there."""
+    run(repository, *both("test_done", "redis"), servers=NEWEST)
+    before = recorded(repository)
+    changed = {"redis": proof("settle()")}
+    run(repository, *both("test_done", "redis", changed), newest=False, servers=STABLE)
+    assert recorded(repository) == before
+    for _ in range(2):
+        kept = versions(repository)["redis"]
+        assert (kept["server"], kept["stable"]) == ("Redis 8.0.6", "Redis 8.0.2")
+        run(repository, *both("test_done", "redis"), servers=NEWEST)
+
+
+@pytest.mark.parametrize("update", [False, True])
+def test_a_claim_that_fails_on_a_version_that_nobody_recorded_is_named(
+    repository: Path, update: bool
+) -> None:
+    run(repository, *both("test_done", "redis"), servers=NEWEST)
+    claim = both("test_done", "redis")
+    moved = {"redis": "Redis 8.2.0 (folder, newest)"}
+    first, *_ = run(repository, *claim, update=update, failed=True, servers=moved)
+    assert first == (
+        'test_done fails on Redis 8.2.0, and Redis 8.0.6 is what was recorded: "Each task is done."'
+    )
+    assert "fails on" not in str(run(repository, *claim, failed=True, servers=NEWEST))

@@ -23,7 +23,7 @@ DATA = {
     "claims": "the claims, and for each broker the line that carries it",
     "survival": "what each function made of each fault",
     "terms": "the glossary",
-    "versions": "servers and clients of the last run",
+    "versions": "servers of both generations, and clients, of the last run",
 }
 _PYTHON = re.compile(r"^ *```+ ?\{?\.?python\b", re.M)
 
@@ -42,10 +42,11 @@ def table(project: Project, argument: str) -> str:
     ]
     lines = ["| What | How much | Recorded |", "|---|---|---|"]
     lines += [f"| {what} | {count} | {_day(project.root, file)} |" for what, count, file in rows]
-    lines += ["", "| Server | Client |", "|---|---|"]
+    lines += ["", "| Server | Stable server | Client |", "|---|---|---|"]
     ran = versions(project.root)
     lines += [
-        f"| {ran[broker.key]['server']} | {ran[broker.key]['client']} |"
+        f"| {ran[broker.key]['server']} | {ran[broker.key].get('stable', '')} |"
+        f" {ran[broker.key]['client']} |"
         for broker in BROKERS
         if broker.key in ran
     ]

@@ -178,7 +178,8 @@ def _needs(project: Project, broker: Broker) -> list[str]:
             f"{broker.label} ran on"
         )
     ran_on = recorded[broker.key]
-    needs = [f"Ran on {ran_on['server']}, {ran_on['client']}"]
+    also = f", and on {ran_on['stable']}" if "stable" in ran_on else ""
+    needs = [f"Ran on {ran_on['server']}{also}, with {ran_on['client']}"]
     if broker.variable:
         needs.append(f"Address: `{broker.variable}`, or `{broker.default_address}`")
     return needs

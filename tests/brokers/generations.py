@@ -1,6 +1,7 @@
-"""The two generations of servers: Debian stable's, and the newest that can be had.
+"""The two generations of servers: the newest that can be had, and Debian stable's.
 
-GENERATION says which one runs, `stable` or `newest`; `make servers` fetches `both` as well.
+GENERATION says which one runs, `newest` or `stable`. Where it says nothing, or `both`, set-up
+fetches both, the newest run, and `make test` goes on with the stable ones.
 """
 
 from __future__ import annotations
@@ -61,12 +62,12 @@ NEWEST = Generation(
     nats="v2.15.3",
     moves=True,
 )
-_BY_WORD = {"stable": (STABLE,), "newest": (NEWEST,), "both": (STABLE, NEWEST)}
+_BY_WORD = {"newest": (NEWEST,), "stable": (STABLE,), "both": (NEWEST, STABLE)}
 
 
 def wanted() -> tuple[Generation, ...]:
-    """Return the generations that GENERATION names; the first is the one that runs."""
-    word = os.environ.get("GENERATION") or "stable"
+    """Return the generations that GENERATION names; the first that is there is what runs."""
+    word = os.environ.get("GENERATION") or "both"
     if word not in _BY_WORD:
         sys.exit(f"GENERATION is {word!r}: set it to {', '.join(_BY_WORD)}, or unset it")
     return _BY_WORD[word]

@@ -1,6 +1,7 @@
 """A reader's path: the code as the built page shows it, alone in an empty folder, by `uv run`.
 
 What it prints is its output file, byte for byte. With `--update`, that file is written anew.
+On a second generation of servers (`--servers`) it is the file, which the page was compared with.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def shown(snippet: Path, site: Path) -> str:
 def copied(request: pytest.FixtureRequest, snippet: Path, tmp_path: Path) -> Path:
     """The snippet in a reader's folder, as its page shows it; with `--update`, as it is."""
     copy = download(snippet, tmp_path)
-    if not request.config.getoption("--update"):
+    if not (request.config.getoption("--update") or request.config.getoption("--servers")):
         site: Site = request.getfixturevalue("built_site")
         copy.write_text(shown(snippet, site.folder))
     return copy
