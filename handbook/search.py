@@ -169,4 +169,4 @@ def _words(fragments: Path) -> list[str]:
         fragment = json.loads(text[text.index("{") :])
         said = " ".join((fragment["content"], *fragment["meta"].values())).lower()
         seen.update(set(_WORD.findall(said)))
-    return [word for word, _ in seen.most_common()]
+    return sorted(seen, key=lambda word: (-seen[word], word))
