@@ -1,0 +1,8 @@
+"""The brokers that are asked."""
+
+from __future__ import annotations
+
+from tests.atlas.asked import Asked
+from tests.atlas.on_nats import AskedNats
+
+ASKED: dict[str, type[Asked]] = {asked.key: asked for asked in (AskedNats,)}
