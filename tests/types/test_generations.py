@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
+import time
 from typing import Any
 
 import aio_pika
@@ -26,7 +27,7 @@ from tests.types.test_mqtt import DISCONNECT, connect
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 
 
-async def task(channel: AbstractChannel, **arguments: int) -> AbstractQueue:
+async def task(channel: AbstractChannel, **arguments: Any) -> AbstractQueue:
     """Declare a quorum queue, with one task in it."""
     queue = await channel.declare_queue(
         "transcode", durable=True, arguments={**QUORUM, **arguments}
@@ -77,6 +78,96 @@ def test_quorum_queues_have_32_priorities_from_4_3(server: Server) -> None:
             return [(await queue.get(no_ack=True)).priority for _ in range(3)]
 
     assert asyncio.run(proof()) == ([3, 2, 1] if server.at_least(4, 3) else [1, 3, 2])
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_quorum_queue_can_delay_what_is_rejected_from_4_3(server: Server) -> None:
+    """An older server takes the arguments, and delays nothing. A nack is not delayed by them."""
+
+    async def after(*, nack: bool) -> bytes:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            hour = 3_600_000
+            queue = await task(channel, **delays_of(hour, hour))
+            async with asyncio.timeout(SECONDS), queue.iterator() as messages:
+                message = await anext(messages)
+                await (message.nack() if nack else message.reject(requeue=True))
+                await channel.default_exchange.publish(aio_pika.Message(b"mark"), queue.name)
+                found = (await anext(messages)).body
+            await queue.delete(if_empty=False, if_unused=False)
+            return found
+
+    assert asyncio.run(after(nack=True)) == b"cat.mp4"
+    expected = b"mark" if server.at_least(4, 3) else b"cat.mp4"
+    assert asyncio.run(after(nack=False)) == expected
+
+
+@pytest.mark.broker("rabbitmq")
+def test_each_delay_of_a_quorum_queue_is_longer_up_to_the_limit_from_4_3(server: Server) -> None:
+    """The delay is the least one times the failures. The delivery limit holds as before."""
+
+    async def proof() -> None:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            dead = await channel.declare_queue("dead", durable=True)
+            dies = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead.name}
+            queue = await task(channel, **delays_of(200, 500), **dies, **{"x-delivery-limit": 3})
+            async with asyncio.timeout(SECONDS), queue.iterator() as messages:
+                message = await anext(messages)
+                for least in (0.2, 0.4, 0.5):
+                    given_back = time.monotonic()
+                    await message.reject(requeue=True)
+                    message = await anext(messages)
+                    assert not server.at_least(4, 3) or time.monotonic() - given_back >= least
+                await message.reject(requeue=True)
+            async with asyncio.timeout(SECONDS), dead.iterator() as letters:
+                assert (await anext(letters)).body == b"cat.mp4"
+
+    asyncio.run(proof())
+
+
+def delays_of(least: int, most: int) -> dict[str, Any]:
+    """Return the arguments for a queue that holds back what failed, for so many milliseconds."""
+    return {
+        "x-delayed-retry-type": "failed",
+        "x-delayed-retry-min": least,
+        "x-delayed-retry-max": most,
+    }
+
+
+@pytest.mark.broker("rabbitmq")
+def test_an_exchange_spreads_keys_over_queues_from_4_3(server: Server) -> None:
+    """A key goes to one queue each time. Until then it took a plugin."""
+    videos = [f"video-{number}" for number in range(20)]
+
+    async def proof() -> list[list[str]]:
+        async with await aio_pika.connect(server.address) as connection:
+            channel = await connection.channel()
+            exchange = await channel.declare_exchange("videos", "x-modulus-hash", durable=True)
+            queues = [
+                await channel.declare_queue(f"videos.{number}", durable=True, arguments=QUORUM)
+                for number in range(2)
+            ]
+            for queue in queues:
+                await queue.bind(exchange, "any")
+            for video in videos * 2:
+                await exchange.publish(aio_pika.Message(video.encode()), video)
+            found = []
+            for queue in queues:
+                count = (await channel.declare_queue(queue.name, passive=True)).declaration_result
+                got = [await queue.get(no_ack=True) for _ in range(count.message_count or 0)]
+                found.append([each.body.decode() for each in got])
+            return found
+
+    if not server.at_least(4, 3):
+        with pytest.raises(AMQPError, match="unknown exchange type 'x-modulus-hash'"):
+            asyncio.run(proof())
+        return
+    first, second = asyncio.run(proof())
+    assert first
+    assert second
+    assert sorted(first + second) == sorted(videos * 2)
+    assert not set(first) & set(second)
 
 
 @pytest.mark.broker("rabbitmq")
