@@ -35,53 +35,53 @@ def test_store_takes_only_a_hash_as_a_name(name: str, taken: Any, tmp_path: Path
         store.get(name)
 
 
-async def asks_with(address: str, subject: str, question: bytes, headers: dict[str, str]) -> None:
+async def requests_with(address: str, subject: str, body: bytes, headers: dict[str, str]) -> None:
     """Ask with a subject of one's own as the return address, then as the client does."""
     async with await nats.connect(address) as connection:
         orders = await connection.subscribe("orders.delete")
         while True:
             try:
-                await connection.request(subject, question, 60, headers=headers)
+                await connection.request(subject, body, 60, headers=headers)
                 break
             except nats.errors.NoRespondersError:
                 await asyncio.sleep(0.1)
-        await connection.publish(subject, question, reply="orders.delete", headers=headers)
-        await connection.request(subject, question, 60, headers=headers)  # it came after it
+        await connection.publish(subject, body, reply="orders.delete", headers=headers)
+        await connection.request(subject, body, 60, headers=headers)  # it came after it
         with pytest.raises(TimeoutError):
             await orders.next_msg(timeout=0.5)
 
 
-def test_pattern_answers_only_an_inbox(server: Server, taken: Any) -> None:
+def test_pattern_replies_only_to_an_inbox(server: Server, taken: Any) -> None:
     snippet = taken("patterns/request_reply")
 
-    async def echo(question: str) -> str:
-        return question
+    async def echo(body: str) -> str:
+        return body
 
     async def main() -> None:
-        replier = asyncio.create_task(snippet.answer("A", echo))
+        replier = asyncio.create_task(snippet.serve("A", echo))
         headers = {"deadline": "9999999999"}
-        await asks_with(server.address, snippet.QUESTIONS, b"cat.mp4", headers)
+        await requests_with(server.address, snippet.REQUESTS, b"cat.mp4", headers)
         replier.cancel()
         await asyncio.wait([replier])
 
     asyncio.run(main())
 
 
-def test_use_case_answers_only_an_inbox(server: Server, taken: Any) -> None:
+def test_use_case_replies_only_to_an_inbox(server: Server, taken: Any) -> None:
     snippet = taken("use_cases/request_reply")
 
     async def main() -> None:
         async with snippet.connect("one") as connection:
             await snippet.Entitlement("one").serve(connection)
             headers = {snippet.DEADLINE: "9999999999"}
-            await asks_with(server.address, snippet.SUBJECT, b"ana cat.mp4", headers)
+            await requests_with(server.address, snippet.SUBJECT, b"ana cat.mp4", headers)
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("deadline", ["9999999999", "inf", "nan"])
-def test_a_wrong_clock_does_not_hold_up_the_questions_of_others(taken: Any, deadline: str) -> None:
-    """While the database is away, a question may wait for no longer than a page does."""
+def test_a_wrong_clock_does_not_hold_up_the_requests_of_others(taken: Any, deadline: str) -> None:
+    """While the database is away, a request may wait for no longer than a page does."""
     snippet = taken("use_cases/request_reply")
 
     async def main() -> None:
@@ -98,7 +98,7 @@ def test_a_wrong_clock_does_not_hold_up_the_questions_of_others(taken: Any, dead
             await asyncio.to_thread(wait_until, lambda: one.too_late == 1, "the end of its wait")
             one.database.set()
             headers = {snippet.DEADLINE: "9999999999"}
-            answer = await page.request(snippet.SUBJECT, b"ana cat.mp4", 20, headers=headers)
-            assert answer.data == b"yes"
+            reply = await page.request(snippet.SUBJECT, b"ana cat.mp4", 20, headers=headers)
+            assert reply.data == b"yes"
 
     asyncio.run(main())

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.snippets.running import all_snippets, broker_key, name, run_with_python, whole_code
+from tests.snippets.running import (
+    MINIBROKER,
+    all_snippets,
+    broker_key,
+    name,
+    run_with_python,
+    whole_code,
+)
 
 
 @pytest.fixture
@@ -19,7 +26,10 @@ def address(snippet: Path, addresses: Callable[[str], dict[str, str]]) -> dict[s
 @pytest.mark.parametrize(
     "snippet",
     [
-        pytest.param(path, id=name(path), marks=pytest.mark.broker(broker_key(path)))
+        # An idea is on the minibroker.
+        pytest.param(
+            path, id=name(path), marks=pytest.mark.broker(broker_key(path) or MINIBROKER.stem)
+        )
         for path in all_snippets()
         if name(path).startswith("patterns/")
     ],

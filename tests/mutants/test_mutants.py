@@ -90,7 +90,8 @@ def test_it_tells_what_is_noticed_and_goes_on() -> None:
         }.items():
             run = one.run([OUTPUT], mutants[lacking])
             assert (run.failed, run.passed) == ((OUTPUT, []) if noticed else (None, [OUTPUT])), run
-        assert one.run([OUTPUT], None).passed == [OUTPUT]
+        for output in (OUTPUT, OUTPUT.replace("on_minibroker", "idea")):
+            assert one.run([output], None).passed == [output]
         [shared, *_] = mutants_of(SNIPPETS / "minibroker.py")
         assert one.run(["tests/snippets/test_minibroker.py"], shared).failed
 

@@ -103,20 +103,20 @@ def test_a_requestor_raises_at_once_and_a_new_one_is_answered(
         return f"{video}: done"
 
     async def main() -> None:
-        replier = asyncio.create_task(snippet.answer("A", handle))
-        async with snippet.requestor() as ask:
-            assert await ask("cat", 20) == "cat: done"
+        replier = asyncio.create_task(snippet.serve("A", handle))
+        async with snippet.requestor() as request:
+            assert await request("cat", 20) == "cat: done"
             began = asyncio.get_running_loop().time()
             for _ in "ab":  # while it waits, and later
                 with pytest.raises(ConnectionError, match="the MQTT connection is lost"):
-                    await ask("owl", 60)
+                    await request("owl", 60)
             assert asyncio.get_running_loop().time() - began < 30
         with pytest.raises(ConnectionError, match="the MQTT connection is lost"):
             await replier
         server.start()
-        replier = asyncio.create_task(snippet.answer("A", handle))
-        async with snippet.requestor() as ask:
-            assert await ask("dog", 20) == "dog: done"
+        replier = asyncio.create_task(snippet.serve("A", handle))
+        async with snippet.requestor() as request:
+            assert await request("dog", 20) == "dog: done"
         replier.cancel()
 
     asyncio.run(main())
@@ -132,15 +132,15 @@ def test_a_replier_answers_nowhere_else(
         return f"{video}: done"
 
     async def main() -> None:
-        replier = asyncio.create_task(snippet.answer("A", handle))
-        async with snippet.connect() as client, snippet.requestor() as ask:
+        replier = asyncio.create_task(snippet.serve("A", handle))
+        async with snippet.connect() as client, snippet.requestor() as request:
             await client.subscribe("invoices/#")
-            assert await ask("cat", 20) == "cat: done"
+            assert await request("cat", 20) == "cat: done"
             for topic in ("invoices/paid", "lengths/replies-of-mine"):
                 await client.publish("lengths", "fox", ResponseTopic=topic)
             await client.publish("lengths", b"\xff", ResponseTopic="lengths/replies/x")
             await client.publish("lengths", "")
-            assert await ask("dog", 20) == "dog: done"
+            assert await request("dog", 20) == "dog: done"
             assert client.inbox.empty()
         assert not replier.done()
         replier.cancel()

@@ -371,9 +371,9 @@ async def drive_feed(messages):
 
 async def drive_live(handle):
     class Own(Entitlement):
-        async def answer(self, question):
-            await super().answer(question)
-            await handle(question.data.decode(errors="replace"))
+        async def reply(self, request):
+            await super().reply(request)
+            await handle(request.data.decode(errors="replace"))
 
     async with connect("one") as connection:
         await Own("one").serve(connection)

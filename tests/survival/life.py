@@ -151,7 +151,7 @@ class Life:
         if self.subject.has("drive_help"):
             self._help("drive_help")
         elif kind == "requestor":
-            self._help("answer")
+            self._help("serve")
         elif kind == "relay":
             self._help("receive")
         elif kind == "consumer" and "relay" in self.its and not self.subject.drive:
@@ -342,7 +342,7 @@ class Life:
         if actor.error:
             return Verdict(ENDS, actor.error)
         following = self.live()
-        if holds and not finished and self.subject.kind != "replier":  # its requestor asks again
+        if holds and not finished and self.subject.kind != "replier":  # its requestor sends again
             again = Watch(following, "must-hold")
             deadline = time.monotonic() + SECONDS
             while not again.seen():

@@ -1,9 +1,9 @@
 """The long-lived functions of the snippets, found in their code, and how each is fed.
 
 A function is long-lived if it loops and takes a `handle` (a consumer), if it is a `relay`, if it is
-a `requestor` (what it yields asks), or if it sends on what `connect()` keeps open (a publisher).
-What it takes besides is looked up by the parameter's name, so that a new snippet is in by itself.
-What takes no `handle` needs a drive: see drives.py.
+a `requestor` (what it yields sends a request), or if it sends on what `connect()` keeps open (a
+publisher). What it takes besides is looked up by the parameter's name: a new snippet is in by
+itself. What takes no `handle` needs a drive: see drives.py.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ ONE = ("task", "message", "event", "video", "view", "body")
 BEFORE = ("declare", "subscribe", "replay")
 SENDERS = ("upload", "submit", "publish", "send")
 
-#: Added to a requestor's copy. A question that nobody answers in time is asked again.
-ASK = """
+#: Added to a requestor's copy. A request that gets no reply in time is followed by another.
+REQUEST = """
 
 async def drive_live(handle):
-    async with requestor() as ask:
+    async with requestor() as request:
         number = 0
         while True:
             number += 1
             try:
-                await ask(f"question-{number}", 5)
+                await request(f"request-{number}", 5)
             except TimeoutError:
                 pass
             else:
-                await handle(f"answered-{number}")
+                await handle(f"replied-{number}")
             await asyncio.sleep(0.3)
 """
 #: Added to a replier's copy.
-QUESTION = """
+REQUEST_EACH = """
 
 async def drive_feed(messages):
-    async with requestor() as ask:
-        return [await ask(question, 15) for question in messages]
+    async with requestor() as request:
+        return [await request(body, 15) for body in messages]
 """
 #: Added to a publisher's copy.
 PUBLISH = """
@@ -198,11 +198,11 @@ def of(snippet: Path) -> Iterator[Subject]:
         elif full in ENDS:
             continue
         elif each == "requestor":
-            yield Subject(snippet, each, "requestor", Drive("requestor", ASK))
+            yield Subject(snippet, each, "requestor", Drive("requestor", REQUEST))
         elif each == "relay":
             yield Subject(snippet, each, "relay")
         elif "handle" in takes and "requestor" in its:
-            yield Subject(snippet, each, "replier", Drive("replier", QUESTION, obeys=True))
+            yield Subject(snippet, each, "replier", Drive("replier", REQUEST_EACH, obeys=True))
         elif "handle" in takes and sender:
             yield Subject(snippet, each, "consumer")
         elif each == sender and "connect" in its and _keeps(function):

@@ -341,29 +341,29 @@ def test_a_requestor_gets_past_a_record_that_it_cant_decode(
     async def proof() -> None:
         lengths = snippet("patterns/request_reply")
 
-        async def handle(question: str) -> str:
-            return f"{question}: done"
+        async def handle(body: str) -> str:
+            return f"{body}: done"
 
         await lengths.declare()
-        async with kafka_client.connect() as sender, lengths.requestor() as ask:
-            replier = asyncio.create_task(lengths.answer("A", handle))
+        async with kafka_client.connect() as sender, lengths.requestor() as request:
+            replier = asyncio.create_task(lengths.serve("A", handle))
             for number in range(lengths.PARTITIONS):
-                for topic in (lengths.REPLIES, lengths.QUESTIONS):
+                for topic in (lengths.REPLIES, lengths.REQUESTS):
                     await sender.send_and_wait(topic, b"", partition=number, headers=unreadable)
-            assert await ask("cat.mp4", 30) == "cat.mp4: done"
+            assert await request("cat.mp4", 30) == "cat.mp4: done"
             replier.cancel()
             await asyncio.wait([replier])
 
     asyncio.run(proof())
 
 
-def test_a_requestor_says_that_no_answer_came() -> None:
+def test_a_requestor_says_that_no_reply_came() -> None:
     async def proof() -> None:
         lengths = snippet("patterns/request_reply")
         await lengths.declare()
-        async with lengths.requestor() as ask:
-            with pytest.raises(TimeoutError, match=r"^no answer in time$"):
-                await ask("cat.mp4", 0.5)
+        async with lengths.requestor() as request:
+            with pytest.raises(TimeoutError, match=r"^no reply in time$"):
+                await request("cat.mp4", 0.5)
 
     asyncio.run(proof())
 

@@ -354,7 +354,7 @@ def test_a_copy_goes_to_its_queue_alone(client: Any) -> None:
     asyncio.run(proof())
 
 
-def test_a_replier_answers_into_no_queue(client: Any) -> None:
+def test_a_replier_replies_into_no_queue(client: Any) -> None:
     snippet: Any = load(SNIPPETS / "patterns" / "request_reply" / "on_rabbitmq.py")
 
     async def probe(video: str) -> str:
@@ -364,13 +364,13 @@ def test_a_replier_answers_into_no_queue(client: Any) -> None:
         async with asyncio.timeout(PATIENCE), client.connect() as channel:
             await snippet.declare(channel)
             await client.declare_queue(channel, "invoices", {})
-            replier = asyncio.create_task(snippet.answer("replier", probe))
+            replier = asyncio.create_task(snippet.serve("replier", probe))
             for to in ("invoices", ""):
                 await client.publish(
-                    channel, snippet.QUESTIONS, b"cat.mp4", reply_to=to, correlation_id="1"
+                    channel, snippet.REQUESTS, b"cat.mp4", reply_to=to, correlation_id="1"
                 )
-            async with snippet.requestor() as ask:  # it comes behind the others
-                assert await ask("dog.mp4", PATIENCE) == "dog.mp4"
+            async with snippet.requestor() as request:  # it comes behind the others
+                assert await request("dog.mp4", PATIENCE) == "dog.mp4"
             assert not await client.look(channel, "invoices")
             replier.cancel()
             await asyncio.wait([replier])

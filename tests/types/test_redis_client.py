@@ -183,20 +183,20 @@ def test_a_requestor_is_served_again_after_its_connection_was_cut(
     async def replier() -> None:
         while True:  # as a supervisor does
             with suppress(RedisError):
-                await snippet.answer("replier", probe)
+                await snippet.serve("replier", probe)
 
     async def run() -> None:
         async with client.connect() as its:
             await snippet.declare(its)
         replies = asyncio.create_task(replier())
-        async with snippet.requestor() as ask:
-            assert await ask("cat.mp4", 20) == "cat.mp4: 7 min"
+        async with snippet.requestor() as request:
+            assert await request("cat.mp4", 20) == "cat.mp4: 7 min"
             for fault in (proxy.cut, proxy.silence):
                 fault()
                 await asyncio.sleep(0.2)
                 with suppress(RedisError, TimeoutError):
-                    await ask("dog.mp4", 5)
-                assert await ask("owl.mp4", 20) == "owl.mp4: 7 min"
+                    await request("dog.mp4", 5)
+                assert await request("owl.mp4", 20) == "owl.mp4: 7 min"
         replies.cancel()
         await asyncio.wait([replies], timeout=PATIENCE)
 
@@ -204,7 +204,7 @@ def test_a_requestor_is_served_again_after_its_connection_was_cut(
         asyncio.run(run())
 
 
-def test_a_replier_answers_to_no_other_key(client: ModuleType) -> None:
+def test_a_replier_replies_to_no_other_key(client: ModuleType) -> None:
     snippet: Any = load(SNIPPETS / "patterns" / "request_reply" / "on_redis.py")
 
     async def probe(video: str) -> str:
@@ -213,13 +213,13 @@ def test_a_replier_answers_to_no_other_key(client: ModuleType) -> None:
     async def run() -> None:
         async with client.connect() as its:
             await snippet.declare(its)
-            question = {"question": "cat", "correlation_id": "1", "seconds": 30}
-            await its.xadd(snippet.QUESTIONS, question | {"reply_to": "invoices"})
-            replier = asyncio.create_task(snippet.answer("replier", probe))
-            # It settles the question, and adds no answer.
+            request = {"body": "cat", "correlation_id": "1", "seconds": 30}
+            await its.xadd(snippet.REQUESTS, request | {"reply_to": "invoices"})
+            replier = asyncio.create_task(snippet.serve("replier", probe))
+            # It settles the request, and adds no reply.
             with redis.Redis.from_url(client.URL) as looking:
-                settled = partial(_is_empty, looking, snippet.QUESTIONS)
-                await asyncio.to_thread(wait_until, settled, "the question to be settled")
+                settled = partial(_is_empty, looking, snippet.REQUESTS)
+                await asyncio.to_thread(wait_until, settled, "the request to be settled")
             assert not await its.exists("invoices")
             replier.cancel()
 

@@ -72,7 +72,7 @@ LINES = {
         "update {'title': 'day', 'state': 'new'}\n20,000 changes",
     ),
     "the replier gives up with its caller": Line(
-        "request_reply/on_nats.py", "max(left, 0)", "None", "answered 6, gave up 0"
+        "request_reply/on_nats.py", "max(left, 0)", "None", "replied to 6, gave up 0"
     ),
     "task and schedule change in one transaction": Line(
         "scheduled_work/on_postgresql.py",

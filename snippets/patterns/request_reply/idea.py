@@ -12,7 +12,7 @@ BROKER = Broker()
 MINUTES = {"cat": "3", "owl": "90"}
 
 
-async def ask(video: str) -> None:
+async def requestor(video: str) -> None:
     mine = f"for.{video}"  # Nobody else reads it.
     BROKER.declare(mine)
     with BROKER.consume(mine, "requestor") as replies:
@@ -22,7 +22,7 @@ async def ask(video: str) -> None:
         reply.ack()
 
 
-async def answer() -> None:
+async def replier() -> None:
     with BROKER.consume("lengths", "replier", 2) as requests:
         cat, owl = await requests.inbox.get(), await requests.inbox.get()
         for request in (owl, cat):  # The owl is on the faster disk.
@@ -33,7 +33,7 @@ async def answer() -> None:
 
 async def main() -> None:
     BROKER.declare("lengths")
-    await asyncio.gather(ask("cat"), ask("owl"), answer())
+    await asyncio.gather(requestor("cat"), requestor("owl"), replier())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = []
 # ///
-"""Request-reply on the minibroker: each requestor gets its own answers."""
+"""Request-reply on the minibroker: each requestor gets its own replies."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,19 +12,19 @@ from itertools import count
 from minibroker import Broker
 
 BROKER = Broker()  # lives in this process, and dies with it
-QUESTIONS, numbers = "lengths", count(1)
-Ask = Callable[[str, float], Awaitable[str]]
+REQUESTS, numbers = "lengths", count(1)
+Request = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
 async def declare() -> None:
-    BROKER.declare("no questions")
-    BROKER.declare(QUESTIONS, dead_letters="no questions")
+    BROKER.declare("no requests")
+    BROKER.declare(REQUESTS, dead_letters="no requests")
 
 
 @asynccontextmanager
-async def requestor() -> AsyncIterator[Ask]:
-    """Open a queue for answers; what it yields may be used concurrently."""
+async def requestor() -> AsyncIterator[Request]:
+    """Open a queue for replies; what it yields may be used concurrently."""
     replies = f"replies.{next(numbers)}"
     BROKER.declare(replies)
     waiting: dict[str, asyncio.Queue[str]] = {}
@@ -34,18 +34,18 @@ async def requestor() -> AsyncIterator[Ask]:
             async for delivery in consumer:
                 message = delivery.message
                 number = message.headers.get("correlation_id", "")
-                if number in waiting:  # else it is late, or no answer
+                if number in waiting:  # else it is late, or no reply
                     waiting[number].put_nowait(message.body)
                 delivery.ack()
 
-    async def ask(question: str, seconds: float) -> str:
+    async def request(body: str, seconds: float) -> str:
         number = str(next(numbers))
         waiting[number] = asyncio.Queue()
         try:
             BROKER.publish(
-                QUESTIONS,
-                question,
-                ttl=seconds,  # afterwards nobody needs the answer
+                REQUESTS,
+                body,
+                ttl=seconds,  # afterwards nobody needs the reply
                 publisher="requestor",
                 reply_to=replies,
                 correlation_id=number,
@@ -53,29 +53,29 @@ async def requestor() -> AsyncIterator[Ask]:
             async with asyncio.timeout(seconds):
                 return await waiting[number].get()
         except TimeoutError:
-            raise TimeoutError("no answer in time") from None
+            raise TimeoutError("no reply in time") from None
         finally:
             del waiting[number]
 
     listener = asyncio.create_task(listen())
     try:
-        yield ask
+        yield request
     finally:
         listener.cancel()
 
 
-async def answer(replier: str, handle: Handler) -> None:
-    with BROKER.consume(QUESTIONS, replier) as consumer:
+async def serve(replier: str, handle: Handler) -> None:
+    with BROKER.consume(REQUESTS, replier) as consumer:
         async for delivery in consumer:
-            question, headers = delivery.message.body, delivery.message.headers
+            body, headers = delivery.message.body, delivery.message.headers
             try:
                 to, number = headers["reply_to"], headers["correlation_id"]
             except KeyError:
                 delivery.nack(requeue=False)  # to the dead letters
                 continue
-            reply = await handle(question)
+            reply = await handle(body)
             BROKER.publish(to, reply, publisher=replier, correlation_id=number)
-            delivery.ack()  # after the answer: else a crash would lose it
+            delivery.ack()  # after the reply: else a crash would lose it
 
 
 async def main() -> None:
@@ -84,15 +84,15 @@ async def main() -> None:
         return f"{video}: {len(video)} min"
 
     await declare()
-    replier = asyncio.create_task(answer("replier", probe))
-    async with requestor() as ask:
-        both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
+    replier = asyncio.create_task(serve("replier", probe))
+    async with requestor() as request:
+        both = request("cat.mp4", 30), request("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:
-            await ask("owl.mp4", 0.5)
+            await request("owl.mp4", 0.5)
         except TimeoutError:
-            print("owl.mp4: no answer in time")
-        print(await ask("zebra.mp4", 30))  # owl's answer comes before it
+            print("owl.mp4: no reply in time")
+        print(await request("zebra.mp4", 30))  # owl's reply comes before it
     replier.cancel()
 
 

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["paho-mqtt>=2.2"]
 # ///
-"""Request-reply on MQTT 5: each requestor gets its own answers."""
+"""Request-reply on MQTT 5: each requestor gets its own replies."""
 
 import asyncio
 import logging
@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from mqtt_session import Session, connect, in_time
 
-QUESTIONS, SHARED = "lengths", "$share/repliers/lengths"
-REPLIES = f"{QUESTIONS}/replies/"  # a replier publishes nowhere else
-Ask = Callable[[str, float], Awaitable[str]]
+REQUESTS, SHARED = "lengths", "$share/repliers/lengths"
+REPLIES = f"{REQUESTS}/replies/"  # a replier publishes nowhere else
+Request = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
@@ -25,28 +25,28 @@ async def declare() -> None:
 
 
 @asynccontextmanager
-async def requestor() -> AsyncIterator[Ask]:
-    """Serve many questions at once; when all raise, enter it again."""
+async def requestor() -> AsyncIterator[Request]:
+    """Serve many requests at once; when all raise, enter it again."""
     topic = f"{REPLIES}{uuid4().hex}"
     waiting: dict[bytes, asyncio.Future[str]] = {}
 
     async def listen(client: Session) -> None:
         async for message in client.messages():
             number = getattr(message.properties, "CorrelationData", b"")
-            if told := waiting.pop(number, None):  # else late, or no answer
+            if told := waiting.pop(number, None):  # else late, or no reply
                 told.set_result(message.payload.decode(errors="replace"))
             client.ack(message)
 
-    async def ask(question: str, seconds: float) -> str:
+    async def request(body: str, seconds: float) -> str:
         number = uuid4().bytes
         waiting[number] = told = asyncio.Future[str]()
         extra: Any = {"ResponseTopic": topic, "CorrelationData": number}
         extra["MessageExpiryInterval"] = ceil(seconds)  # in whole seconds
         ends: list[asyncio.Future[Any]] = [told, listener]
         try:
-            async with in_time("answer", seconds):
-                while not await client.publish(QUESTIONS, question, **extra):
-                    logging.info("nobody has %r: ask again", question)
+            async with in_time("reply", seconds):
+                while not await client.publish(REQUESTS, body, **extra):
+                    logging.info("no replier has %r: send it again", body)
                     await asyncio.sleep(0.1)
                 await asyncio.wait(ends, return_when="FIRST_COMPLETED")
             if not told.done():
@@ -59,22 +59,22 @@ async def requestor() -> AsyncIterator[Ask]:
         await client.subscribe(topic)
         listener = asyncio.create_task(listen(client))
         try:
-            yield ask
+            yield request
         finally:
             listener.cancel()
 
 
-async def answer(replier: str, handle: Handler) -> None:
+async def serve(replier: str, handle: Handler) -> None:
     async with connect(replier) as session:
         await session.subscribe(SHARED)
         async for message in session.messages():
-            question = message.payload.decode(errors="surrogateescape")
+            body = message.payload.decode(errors="surrogateescape")
             to = getattr(message.properties, "ResponseTopic", "")
             if to.startswith(REPLIES):
-                reply = await handle(question)
+                reply = await handle(body)
                 await session.publish(to, reply, copied=message)
             else:
-                logging.warning("not a question: %r", message.payload)
+                logging.warning("not a request: %r", message.payload)
             session.ack(message)
 
 
@@ -84,15 +84,15 @@ async def main() -> None:
             await asyncio.sleep(1.5)  # longer than its requestor waits
         return f"{video}: {len(video)} min"
 
-    replier = asyncio.create_task(answer("replier", probe))
-    async with requestor() as ask:
-        both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
+    replier = asyncio.create_task(serve("replier", probe))
+    async with requestor() as request:
+        both = request("cat.mp4", 30), request("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:
-            await ask("owl.mp4", 0.5)
+            await request("owl.mp4", 0.5)
         except TimeoutError:
-            print("owl.mp4: no answer in time")
-        print(await ask("zebra.mp4", 30))  # owl's answer comes before it
+            print("owl.mp4: no reply in time")
+        print(await request("zebra.mp4", 30))  # owl's reply comes before it
     replier.cancel()
 
 

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["nats-py>=2.16"]
 # ///
-"""Request-reply on core NATS: each requestor gets its own answers."""
+"""Request-reply on core NATS: each requestor gets its own replies."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ from nats.errors import NoRespondersError, OutboundBufferLimitError
 
 from nats_client import connect_core as connect
 
-QUESTIONS, REPLIERS = "lengths", "repliers"
+REQUESTS, REPLIERS = "lengths", "repliers"
 # No replier, or no server: the client is connecting again.
 NOBODY = NoRespondersError, OutboundBufferLimitError
 
-Ask = Callable[[str, float], Awaitable[str]]
+Request = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
@@ -27,48 +27,48 @@ async def declare() -> None:
 
 
 @asynccontextmanager
-async def requestor() -> AsyncIterator[Ask]:
+async def requestor() -> AsyncIterator[Request]:
     """Connect; what it yields may be used concurrently."""
     async with connect() as connection:
 
-        async def ask(question: str, seconds: float) -> str:
+        async def request(body: str, seconds: float) -> str:
             # A subscription keeps what its busy replier has not taken yet,
             # and nothing removes that: so the replier has to know until when.
             deadline = time.time() + seconds
             headers = {"deadline": str(deadline)}
             while (left := deadline - time.time()) > 0:
                 try:
-                    # Each question's answer has an address of its own.
+                    # The reply to each request has an address of its own.
                     reply = await connection.request(
-                        QUESTIONS, question.encode(), left, headers=headers
+                        REQUESTS, body.encode(), left, headers=headers
                     )
                     return reply.data.decode()
-                except NOBODY:  # it comes at once, and to ask again is safe
+                except NOBODY:  # at once, and another request is safe
                     await asyncio.sleep(0.1)
                 except TimeoutError:
                     break
-            raise TimeoutError(f"no answer within {seconds} s")
+            raise TimeoutError(f"no reply within {seconds} s")
 
-        yield ask
+        yield request
 
 
-async def answer(replier: str, handle: Handler) -> None:
+async def serve(replier: str, handle: Handler) -> None:
     async with connect(replier) as connection:
-        # Repliers form a queue group: each question goes to one of them.
-        questions = await connection.subscribe(QUESTIONS, REPLIERS)
-        async for message in questions.messages:
+        # Repliers form a queue group: each request goes to one of them.
+        requests = await connection.subscribe(REQUESTS, REPLIERS)
+        async for message in requests.messages:
             try:
-                question = message.data.decode()
+                body = message.data.decode()
                 deadline = float((message.headers or {})["deadline"])
-                # Whoever asks may not name a subject that is no inbox.
+                # A requestor may not name a subject that is no inbox.
                 if not message.reply.startswith("_INBOX."):
                     raise ValueError("it names no return address")
             except (KeyError, ValueError) as error:
-                logging.warning("not a question: %r %r", error, message)
+                logging.warning("not a request: %r %r", error, message)
                 continue
             if deadline < time.time():  # clocks must agree
                 continue
-            reply = await handle(question)
+            reply = await handle(body)
             await connection.publish(message.reply, reply.encode())
         raise ConnectionError("NATS sends nothing any more")
 
@@ -80,15 +80,15 @@ async def main() -> None:
         return f"{video}: {len(video)} min"
 
     await declare()
-    replier = asyncio.create_task(answer("replier", probe))
-    async with requestor() as ask:
-        both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
+    replier = asyncio.create_task(serve("replier", probe))
+    async with requestor() as request:
+        both = request("cat.mp4", 30), request("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:
-            await ask("owl.mp4", 0.5)
+            await request("owl.mp4", 0.5)
         except TimeoutError:
-            print("owl.mp4: no answer in time")
-        print(await ask("zebra.mp4", 30))  # owl's answer comes before it
+            print("owl.mp4: no reply in time")
+        print(await request("zebra.mp4", 30))  # owl's reply comes before it
     replier.cancel()
 
 

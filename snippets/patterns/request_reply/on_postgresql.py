@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["psycopg[binary]>=3.3"]
 # ///
-"""Request-reply on PostgreSQL: the answer comes into the question's row."""
+"""Request-reply on PostgreSQL: the reply comes into the request's row."""
 
 import asyncio
 import time
@@ -15,26 +15,26 @@ from database import Connection, connect, create
 POLL_SECONDS = 0.05
 
 TABLE = """
-CREATE TABLE IF NOT EXISTS question (
+CREATE TABLE IF NOT EXISTS request (
     id uuid PRIMARY KEY, body text NOT NULL,
-    deadline timestamptz NOT NULL, answer text)"""
-ASK = """
-INSERT INTO question (id, body, deadline)
+    deadline timestamptz NOT NULL, reply text)"""
+SEND = """
+INSERT INTO request (id, body, deadline)
 VALUES (%s, %s, clock_timestamp() + %s * interval '1 second')"""
-TAKE_ANSWER = """
-DELETE FROM question WHERE id = %s AND answer IS NOT NULL RETURNING answer"""
+TAKE_REPLY = """
+DELETE FROM request WHERE id = %s AND reply IS NOT NULL RETURNING reply"""
 LOCK_NEXT = """
-SELECT id, body FROM question
-WHERE answer IS NULL AND deadline > clock_timestamp()
+SELECT id, body FROM request
+WHERE reply IS NULL AND deadline > clock_timestamp()
 ORDER BY deadline LIMIT 1 FOR UPDATE SKIP LOCKED"""
-REPLY = "UPDATE question SET answer = %s WHERE id = %s"
-# This deletes questions and answers whose requestor has given up.
+REPLY = "UPDATE request SET reply = %s WHERE id = %s"
+# This deletes requests and replies whose requestor has given up.
 SWEEP = """
-DELETE FROM question WHERE id IN (
-    SELECT id FROM question WHERE deadline < clock_timestamp()
+DELETE FROM request WHERE id IN (
+    SELECT id FROM request WHERE deadline < clock_timestamp()
     FOR UPDATE SKIP LOCKED)"""
 
-Ask = Callable[[str, float], Awaitable[str]]
+Request = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
@@ -43,32 +43,32 @@ async def declare(db: Connection) -> None:
 
 
 @asynccontextmanager
-async def requestor() -> AsyncIterator[Ask]:
-    """Connect once; what it yields serves many questions at the same time.
+async def requestor() -> AsyncIterator[Request]:
+    """Connect once; what it yields serves many requests at the same time.
 
-    After a lost connection each question raises: enter `requestor()` again.
+    After a lost connection each request raises: enter `requestor()` again.
     """
     async with connect() as db:
 
-        async def ask(question: str, seconds: float) -> str:
+        async def request(body: str, seconds: float) -> str:
             number, until = uuid4(), time.monotonic() + seconds
-            await db.execute(ASK, [number, question, seconds])
+            await db.execute(SEND, [number, body, seconds])
             while time.monotonic() < until:
-                async for (answer,) in await db.execute(TAKE_ANSWER, [number]):
-                    return str(answer)
+                async for (reply,) in await db.execute(TAKE_REPLY, [number]):
+                    return str(reply)
                 await asyncio.sleep(POLL_SECONDS)
-            raise TimeoutError(f"no answer within {seconds} s")
+            raise TimeoutError(f"no reply within {seconds} s")
 
-        yield ask
+        yield request
 
 
-async def answer(replier: str, handle: Handler) -> None:
+async def serve(replier: str, handle: Handler) -> None:
     async with connect(replier) as db:
         while True:
             async with db.transaction():
                 found = await db.execute(LOCK_NEXT)
-                async for number, question in found:  # one, or none
-                    reply = await handle(question)
+                async for number, body in found:  # one, or none
+                    reply = await handle(body)
                     await db.execute(REPLY, [reply, number])
             if not found.rowcount:
                 await db.execute(SWEEP)
@@ -83,15 +83,15 @@ async def main() -> None:
 
     async with connect() as db:
         await declare(db)
-    replier = asyncio.create_task(answer("replier", probe))
-    async with requestor() as ask:
-        both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
+    replier = asyncio.create_task(serve("replier", probe))
+    async with requestor() as request:
+        both = request("cat.mp4", 30), request("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:
-            await ask("owl.mp4", 0.5)
+            await request("owl.mp4", 0.5)
         except TimeoutError:
-            print("owl.mp4: no answer in time")
-        print(await ask("zebra.mp4", 30))  # owl's answer comes before it
+            print("owl.mp4: no reply in time")
+        print(await request("zebra.mp4", 30))  # owl's reply comes before it
     replier.cancel()
 
 

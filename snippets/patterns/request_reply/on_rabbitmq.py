@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["aio-pika>=10"]
 # ///
-"""Request-reply on RabbitMQ: each requestor gets its own answers."""
+"""Request-reply on RabbitMQ: each requestor gets its own replies."""
 
 import asyncio
 import logging
@@ -16,51 +16,51 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from rabbitmq_client import clock, connect, open_consumer, raw, text
 
-QUESTIONS = "lengths"
+REQUESTS = "lengths"
 REPLIES = "amq.rabbitmq.reply-to"  # no queue: direct reply-to
-Ask = Callable[[str, float], Awaitable[str]]
+Request = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 Replies = asyncio.Queue[AbstractIncomingMessage]
 
 
 async def declare(channel: AbstractChannel) -> None:
-    # This queue is not replicated: a lost question ends with its timeout.
-    await channel.declare_queue(QUESTIONS, durable=True)
+    # This queue is not replicated: a lost request ends with its timeout.
+    await channel.declare_queue(REQUESTS, durable=True)
 
 
 @asynccontextmanager
-async def requestor() -> AsyncIterator[Ask]:
-    # After a lost connection each question raises: enter it again.
+async def requestor() -> AsyncIterator[Request]:
+    # After a lost connection each request raises: enter it again.
     waiting = WeakValueDictionary[str, Replies]()
 
     async def listen(message: AbstractIncomingMessage) -> None:
-        if reply := waiting.get(message.correlation_id or ""):  # else late
-            reply.put_nowait(message)
+        if inbox := waiting.get(message.correlation_id or ""):  # else late
+            inbox.put_nowait(message)
 
     async with connect() as channel:
-        # First listen, then ask, and both on one AMQP channel.
+        # Listen first, then send, and do both on one AMQP channel.
         replies = await channel.get_queue(REPLIES, ensure=False)
         await replies.consume(listen, no_ack=True)
 
-        async def ask(question: str, seconds: float) -> str:
+        async def request(body: str, seconds: float) -> str:
             number = uuid4().hex
-            reply = waiting[number] = Replies()
+            inbox = waiting[number] = Replies()
             message = Message(
-                question.encode(),
+                body.encode(),
                 reply_to=REPLIES,  # RabbitMQ puts in the real address
                 correlation_id=number,
-                expiration=seconds,  # afterwards nobody needs the answer
+                expiration=seconds,  # afterwards nobody needs the reply
             )
-            async with clock("answer", seconds):
-                await channel.default_exchange.publish(message, QUESTIONS)
-                answer = await reply.get()
-            return text(answer)
+            async with clock("reply", seconds):
+                await channel.default_exchange.publish(message, REQUESTS)
+                reply = await inbox.get()
+            return text(reply)
 
-        yield ask
+        yield request
 
 
-async def answer(replier: str, handle: Handler) -> None:
-    async with open_consumer(QUESTIONS, 1, replier) as (channel, messages):
+async def serve(replier: str, handle: Handler) -> None:
+    async with open_consumer(REQUESTS, 1, replier) as (channel, messages):
         exchange = channel.default_exchange
         async for message in messages:
             to, number = message.reply_to or "", message.correlation_id
@@ -71,7 +71,7 @@ async def answer(replier: str, handle: Handler) -> None:
                 async with clock("confirm"):
                     await exchange.publish(reply, to, mandatory=False)
             else:
-                logging.warning("not a question, or no id: %r", message)
+                logging.warning("not a request, or no id: %r", message)
             await message.ack()
 
 
@@ -83,15 +83,15 @@ async def main() -> None:
 
     async with connect() as channel:
         await declare(channel)
-    replier = asyncio.create_task(answer("replier", probe))
-    async with requestor() as ask:
-        both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
+    replier = asyncio.create_task(serve("replier", probe))
+    async with requestor() as request:
+        both = request("cat.mp4", 30), request("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:
-            await ask("owl.mp4", 0.5)
+            await request("owl.mp4", 0.5)
         except TimeoutError:
-            print("owl.mp4: no answer in time")
-        print(await ask("zebra.mp4", 30))  # owl's answer comes before it
+            print("owl.mp4: no reply in time")
+        print(await request("zebra.mp4", 30))  # owl's reply comes before it
     replier.cancel()
     await asyncio.wait([replier])
 

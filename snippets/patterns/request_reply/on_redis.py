@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["redis>=8.1"]
 # ///
-"""Request-reply on Redis: a stream of questions, a list for each answer."""
+"""Request-reply on Redis: a stream of requests, a list for each reply."""
 
 import asyncio
 import logging
@@ -18,61 +18,61 @@ import redis_client
 from redis_client import Worker, age, connect, create_group
 
 # By the tag in braces, both are on one node of a cluster.
-QUESTIONS, REPLIES, GROUP = "{lengths}", "{lengths}:replies:", "repliers"
-FIELDS = {"question", "reply_to", "seconds"}
-LEASE = 2_000  # ms until a dead replier's question goes on; usual: 30_000
-KEEP = 60  # seconds until an answer that nobody took is deleted
+REQUESTS, REPLIES, GROUP = "{lengths}", "{lengths}:replies:", "repliers"
+FIELDS = {"body", "reply_to", "seconds"}
+LEASE = 2_000  # ms until a dead replier's request goes on; usual: 30_000
+KEEP = 60  # seconds until a reply that nobody took is deleted
 
-Ask = Callable[[str, float], Awaitable[str]]
+Request = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 
 
 async def declare(redis: Redis) -> None:
-    await create_group(redis, QUESTIONS, GROUP)
+    await create_group(redis, REQUESTS, GROUP)
 
 
 @asynccontextmanager
-async def requestor() -> AsyncIterator[Ask]:
-    """Open a pool: each question that waits takes a connection of it."""
+async def requestor() -> AsyncIterator[Request]:
+    """Open a pool: each request that waits takes a connection of it."""
     async with connect() as redis:
 
-        async def ask(question: str, seconds: float) -> str:
+        async def request(body: str, seconds: float) -> str:
             until = time.monotonic() + seconds
-            # A list for this answer alone: no other can be taken for it.
+            # The list is for this reply alone: no other can be taken for it.
             to = f"{REPLIES}{uuid4().hex}"
-            fields: Any = {"question": question, "reply_to": to}
-            await redis.xadd(QUESTIONS, fields | {"seconds": seconds})
+            fields: Any = {"body": body, "reply_to": to}
+            await redis.xadd(REQUESTS, fields | {"seconds": seconds})
             while (left := until - time.monotonic()) > 0:
                 redis_client.end_if_cancelled()
                 if found := await redis.blpop([to], min(left, 1)):
                     return str(found[1])
-            raise TimeoutError(f"no answer within {seconds} s")
+            raise TimeoutError(f"no reply within {seconds} s")
 
-        yield ask
+        yield request
 
 
-async def answer(replier: str, handle: Handler) -> None:
+async def serve(replier: str, handle: Handler) -> None:
     async with connect() as redis:
-        queue = Worker(redis, QUESTIONS, GROUP, replier, LEASE)
+        queue = Worker(redis, REQUESTS, GROUP, replier, LEASE)
         while True:
             held = await queue.take()
             async with queue.renewed(held):
                 for place, fields in held:
                     settle = queue.settling(place)
                     if await is_awaited(redis, place, fields):
-                        question, to = fields["question"], fields["reply_to"]
-                        reply = await handle(question)
+                        body, to = fields["body"], fields["reply_to"]
+                        reply = await handle(body)
                         settle.rpush(to, reply)
                         settle.expire(to, KEEP)
                     await settle.execute()
 
 
 async def is_awaited(redis: Redis, place: str, fields: dict[str, str]) -> bool:
-    # Whoever asks may not name any other key for the answer.
+    # A requestor may not name any other key for the reply.
     if {*fields} >= FIELDS and fields["reply_to"].startswith(REPLIES):
         with suppress(ValueError):
             return await age(redis, place) < float(fields["seconds"])
-    logging.warning("not a question: %r", fields)
+    logging.warning("not a request: %r", fields)
     return False
 
 
@@ -84,15 +84,15 @@ async def main() -> None:
 
     async with connect() as redis:
         await declare(redis)
-    replier = asyncio.create_task(answer("replier", probe))
-    async with requestor() as ask:
-        both = ask("cat.mp4", 30), ask("wolf.mp4", 30)
+    replier = asyncio.create_task(serve("replier", probe))
+    async with requestor() as request:
+        both = request("cat.mp4", 30), request("wolf.mp4", 30)
         print(*await asyncio.gather(*both), sep="\n")
         try:
-            await ask("owl.mp4", 0.5)
+            await request("owl.mp4", 0.5)
         except TimeoutError:
-            print("owl.mp4: no answer in time")
-        print(await ask("zebra.mp4", 30))  # owl's answer comes before it
+            print("owl.mp4: no reply in time")
+        print(await request("zebra.mp4", 30))  # owl's reply comes before it
     replier.cancel()
 
 
