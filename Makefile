@@ -85,7 +85,7 @@ mutants: servers
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 # All that can be recorded, unless ARGS names tests: ARGS="-k 'redis and work_queue'" names functions.
-RECORDED := tests/site/test_copied.py tests/snippets/test_recorder.py tests/patterns tests/labs tests/survival
+RECORDED := tests/site/test_copied.py tests/snippets/test_recorder.py tests/patterns tests/errors tests/labs tests/survival
 record: servers
 	SURVIVAL=all $(PYTEST) --update $(if $(filter tests/%,$(ARGS)),,$(RECORDED)) $(ARGS)
 

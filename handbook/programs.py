@@ -6,6 +6,7 @@ has its twin beside it, `index.md`; llms.txt lists them and llms-full.txt holds 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from functools import lru_cache
@@ -25,6 +26,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from handbook.directives.checked import DATA
 from handbook.directives.code import fence
 from handbook.directives.project import git
+from handbook.errors import entries, recorded, test_of
 from handbook.glossary import terms
 
 LISTS = ("llms.txt", "llms-full.txt")
@@ -34,9 +36,9 @@ _texts: dict[str, str] = {}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Publish the glossary as data, and find out when each page was changed."""
+    """Publish the glossary and the errors as data, and find out when each page was changed."""
     root = Path(config.docs_dir).parent
-    entries = [
+    glossary = [
         {
             "name": term.name,
             "also": list(term.also),
@@ -46,8 +48,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         }
         for term in terms(root)
     ]
-    text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
-    files.append(File.generated(config, "data/terms.json", content=text))
+    for name, content in (("terms", glossary), ("errors", _errors(root, str(config.site_url)))):
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        files.append(File.generated(config, f"data/{name}.json", content=text))
     for name in LISTS:
         files.append(File.generated(config, name, content=""))
     _texts.clear()
@@ -165,6 +168,22 @@ def _replace(node: LexborNode, html: str) -> None:
     fresh = LexborHTMLParser(html).css_first("div")
     if fresh is not None:
         node.replace_with(fresh)
+
+
+def _errors(root: Path, site: str) -> list[dict[str, Any]]:
+    """Return each error that a page explains, in the order of the pages."""
+    texts = recorded(root)
+    return [
+        {
+            "key": entry.key,
+            "heading": entry.heading,
+            "address": urljoin(site, f"{entry.page.removesuffix('.md')}/#{entry.anchor}"),
+            "test": "#".join(test_of(entry.key)),
+            "said": [dataclasses.asdict(each) for each in texts[entry.key]],
+        }
+        for entry in entries(root)
+        if entry.key in texts
+    ]
 
 
 def _changed(root: Path) -> dict[str, str]:

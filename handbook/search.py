@@ -24,7 +24,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import BuildError
 from mkdocs.structure.pages import Page
 
-from handbook import glossary
+from handbook import errors, glossary
 from handbook.glossary import Term
 
 #: Pagefind's folder in the site.
@@ -43,10 +43,12 @@ _IGNORED = (
     ".filename",
     "svg",
 )
-#: Code weighs less than prose. Pagefind takes the square of it.
+#: Code weighs less than prose, but for the texts of errors. Pagefind takes the square of it.
 _CODE_WEIGHT = 0.3
 _ARTICLE = re.compile(r"<article\b.*</article>", re.S)
-_CODE = re.compile(r'<div class="(?=[^"]*\bhighlight\b)')
+_CODE = re.compile(r'<div class="(?=[^"]*\bhighlight\b)(?![^"]*\berror\b)')
+_SECTION = re.compile(r'<h2 id="(?P<anchor>[^"]+)"[^>]*>(?P<title>.*?)</h2>', re.S)
+_TAGS = re.compile(r'<a class="headerlink".*?</a>|<[^>]+>', re.S)
 _WORD = re.compile(r"[^\W\d_][\w]{3,}")
 _found: dict[str, Entry] = {}
 _log = logging.getLogger(f"mkdocs.{__name__}")
@@ -105,6 +107,11 @@ def on_post_page(output: str, page: Page, **_: Any) -> None:
         found = replace(found, content=found.content.partition("<h3")[0])
         found_terms = terms(glossary.terms(Path.cwd()), address)
         _found.update((each.address, each) for each in found_terms)
+    if page.file.src_uri.startswith(f"{errors.CHAPTER}/"):
+        # So is each error: a text that was pasted leads to its entry.
+        sections = errors_of(found)
+        found = replace(found, content=found.content.partition("<h2")[0])
+        _found.update((each.address, each) for each in sections)
     _found[address] = found
 
 
@@ -127,6 +134,19 @@ def terms(entries: Iterable[Term], address: str) -> Iterator[Entry]:
         text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
         content = f"<h1>{html.escape(term.name)}</h1>{text}"
         yield Entry(f"{address}#{term.anchor}", term.name, "Terms", content, term.also)
+
+
+def errors_of(found: Entry) -> list[Entry]:
+    """Return each error of a page: its heading, its texts, and what the page says of it."""
+    heads = [*_SECTION.finditer(found.content)]
+    ends = [head.start() for head in heads[1:]] + [len(found.content)]
+    errors_found = []
+    for head, end in zip(heads, ends, strict=True):
+        title = html.unescape(_TAGS.sub("", head["title"])).strip()
+        content = f"<h1>{html.escape(title)}</h1>{found.content[head.end() : end]}"
+        address = f"{found.address}#{head['anchor']}"
+        errors_found.append(Entry(address, title, f"Errors: {found.title}", content))
+    return errors_found
 
 
 def write(entries: Sequence[Entry], site: Path) -> None:

@@ -147,6 +147,8 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         if _waits(nodeid) and "[" in nodeid:
             key = re.split(r"[\[-]", nodeid)[1]
             return f"faults {[broker.key for broker in BROKERS].index(key) % 2}"
+        if nodeid.startswith("tests/errors/"):
+            return nodeid.partition("::")[0]  # its tests share one server, and leave it running
         return nodeid
 
 

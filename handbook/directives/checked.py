@@ -21,6 +21,7 @@ MUTANTS = "docs/data/mutants.json"
 #: What the data is that docs/data/schema/ has a form for.
 DATA = {
     "claims": "the claims, and for each broker the line that carries it",
+    "errors": "texts of errors, each provoked by a test, with the address that explains it",
     "survival": "what each function made of each fault",
     "terms": "the glossary",
     "versions": "servers of both generations, and clients, of the last run",

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.site.conftest import DOCS, PAGES, ROOT, Site
 
 PATTERN = "patterns/work-queue/"
-DATA = ["claims", "survival", "terms", "versions"]
+DATA = ["claims", "errors", "survival", "terms", "versions"]
 
 
 def twin(site: Site, path: str) -> str:

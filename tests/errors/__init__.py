@@ -1,0 +1,1 @@
+"""The exact texts of errors, each provoked on the real server, for the pages of docs/errors/."""
