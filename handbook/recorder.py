@@ -15,12 +15,13 @@ import re
 import runpy
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from unittest.mock import patch
+
+from handbook.flow import observed
 
 if TYPE_CHECKING:
     from minibroker import Event, Message
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 SNIPPETS = Path(__file__).parents[1] / "snippets"
 Column = tuple[str, str]  # what it is ("producer", "lane", "consumer"), and its name
 EXCHANGE = ("lane", "exchange")
-#: Who publishes: the consumer in whose `with` block it happens; empty outside of one.
-_CONSUMER: ContextVar[str] = ContextVar("consumer", default="")
 
 
 class RecorderError(Exception):
@@ -60,29 +59,11 @@ def record(snippet: Path) -> str:
 
     happened: list[Event | str] = []
 
-    def note(event: Event) -> None:
-        by = _CONSUMER.get() if event.kind in {"published", "appended"} else event.client
-        happened.append(event._replace(client=by))
-
-    class Recorded(minibroker.Broker):
-        def __init__(self, *clock: Callable[[], float]) -> None:
-            super().__init__(*clock)
-            self.observers.append(note)
-
-        @contextmanager
-        def consume(
-            self, queue: str, consumer: str = "consumer", prefetch: int = 1
-        ) -> Iterator[minibroker.Consumer]:
-            outer = _CONSUMER.get()
-            with super().consume(queue, consumer, prefetch) as member:
-                _CONSUMER.set(consumer)
-                try:
-                    yield member
-                finally:
-                    _CONSUMER.set(outer)
+    def note(_: minibroker.Broker, event: Event) -> None:
+        happened.append(event)
 
     with (
-        patch.object(minibroker, "Broker", Recorded),
+        patch.object(minibroker, "Broker", observed(minibroker.Broker, note)),
         redirect_stdout(_Tee(sys.stdout, happened.append)),
     ):
         left = runpy.run_path(str(snippet), run_name="__main__")

@@ -36,7 +36,7 @@ CACHE = Path(".cache") / "python"
 AS_THEY_ARE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
 LIBRARY = "python_stdlib.zip"
 LOCK = "pyodide-lock.json"
-OURS = ("worker.js", "program.py", "LICENCES.txt")
+OURS = ("worker.js", "program.py", "../flow.py", "LICENCES.txt")
 #: What a browser has no processes, threads and sockets for.
 LACKING = {
     "asyncio.subprocess",
@@ -95,6 +95,7 @@ def publish(files: Files, config: MkDocsConfig) -> Runner | None:
         return None
     companions = runnable(root / FOLDER)
     named = set().union(*(imported(Snippet(root / FOLDER, path)) for path in companions))
+    named |= imports((HERE.parent / "flow.py").read_text(encoding="utf-8"))
     library = _library(root, sorted(name for name in named if _is_standard(name)))
     parts = [*(pyodide / name for name in AS_THEY_ARE), library, *(HERE / name for name in OURS)]
     digest = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()

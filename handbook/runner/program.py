@@ -20,20 +20,22 @@ from importlib.machinery import ModuleSpec
 from inspect import CO_COROUTINE
 from types import CodeType, ModuleType
 
+from handbook.flow import Flow, observed
+
 Send = Callable[[str, str], object]
 
 
 async def run(name: str, files: Mapping[str, str], send: Send) -> None:
     """Run the file called `name`; the others are modules that lie beside it.
 
-    `send` gets each piece of text, and what it is: "output" or "error".
+    `send` gets each piece of text, and what it is: "output", "error" or a "step" of the minibroker.
     """
     for file, text in files.items():
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     module = ModuleType("__main__")
     module.__file__ = name
     usual, sys.modules["__main__"] = sys.modules["__main__"], module
-    beside = Beside(files)
+    beside = Beside(files, Flow(name, send))
     sys.meta_path.insert(0, beside)
     others = asyncio.all_tasks()
     try:
@@ -131,8 +133,14 @@ class Pipe(io.TextIOBase):
 class Beside(MetaPathFinder, InspectLoader):
     """Imports the modules that lie beside the program, under names without a folder."""
 
-    def __init__(self, files: Mapping[str, str]) -> None:
-        self.files = files
+    def __init__(self, files: Mapping[str, str], flow: Flow) -> None:
+        self.files, self.flow = files, flow
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run it; the minibroker is watched from then on."""
+        super().exec_module(module)
+        if module.__name__ == "minibroker":
+            vars(module)["Broker"] = observed(module.Broker, self.flow)
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         """Find what is there, and nothing else."""

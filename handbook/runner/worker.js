@@ -1,5 +1,5 @@
 // Python, in a worker: it is loaded once, and runs one program at a time. The build puts this file beside Pyodide, in a folder whose name is
-// that of its content. Messages to the page: {kind: "loading", bytes}, "started", "output" or "error" with a text, "ended", "failed".
+// that of its content. Messages to the page: {kind: "loading", bytes}, "started", "output", "error" or "step" with a text, "ended", "failed".
 import { loadPyodide } from "./pyodide.mjs";
 
 const ENOUGH = 50_000;
@@ -35,11 +35,14 @@ const watchFetches = (tell) => {
 const load = async () => {
   await WebAssembly.compile(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0)); // an empty one: says whether it may be compiled at all
   const { broken, end } = watchFetches((bytes) => postMessage({ kind: "loading", bytes }));
-  const program = fetch(`${HERE}program.py`).then((answer) => answer.text());
+  const own = ["program.py", "flow.py"].map((name) => fetch(HERE + name).then((answer) => answer.text()));
   const python = await Promise.race([loadPyodide({ indexURL: HERE, packageBaseUrl: HERE }), broken]);
-  python.FS.writeFile("program.py", await program);
+  const [program, flow] = await Promise.all(own);
+  python.FS.mkdirTree("handbook/runner"); // under the names that they have in the repository
+  python.FS.writeFile("handbook/runner/program.py", program);
+  python.FS.writeFile("handbook/flow.py", flow);
   end();
-  return { python, run: python.pyimport("program").run };
+  return { python, run: python.pyimport("handbook.runner.program").run };
 };
 
 let loaded;
@@ -52,7 +55,7 @@ addEventListener("message", async ({ data: { name, files } }) => {
     let sent = 0;
     await run(name, given, (kind, text) => {
       if (sent <= ENOUGH) postMessage({ kind, text }); // the page ends a flood once it has seen one
-      sent += text.length;
+      if (kind !== "step") sent += text.length;
     });
     given.destroy();
     postMessage({ kind: "ended" });

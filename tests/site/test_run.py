@@ -13,10 +13,12 @@ from playwright.sync_api import Locator, Page, expect
 
 from handbook.runner import runnable
 from tests.site.conftest import Opener, Site
+from tests.site.test_every_page import AXE, violations
 from tests.snippets.running import SNIPPETS
 
 COMPANIONS = runnable(SNIPPETS)
 QUEUE = "patterns/work_queue/on_minibroker.py"
+IDEA = "patterns/work_queue/idea.py"
 #: Python has to be loaded first, which takes a busy machine long.
 LOADED = 240_000
 LOOP = "while True:\n    pass\n"
@@ -70,6 +72,26 @@ PATIENT = """() => {
   const usual = setTimeout;
   window.setTimeout = (call, wait, ...given) =>
     wait >= 10_000 ? 0 : usual(call, wait, ...given);
+}"""
+
+
+#: How far the middle of the marked line is from that of a line of the code, in pixels.
+MARKED = """([code, line]) => {
+  const block = document.querySelector(`[data-snippet="${code}"] pre > code`);
+  const texts = document.createTreeWalker(block, NodeFilter.SHOW_TEXT), range = new Range();
+  let before = block.textContent.split("\\n").slice(0, line - 1).join("\\n").length + 1;
+  while (texts.nextNode() && texts.currentNode.length <= before) before -= texts.currentNode.length;
+  range.setStart(texts.currentNode, before);
+  range.setEnd(texts.currentNode, before + 1);
+  const [text, band] = [range, document.querySelector(".flow-here")].map(
+    each => each.getBoundingClientRect());
+  return Math.abs(text.top + text.height / 2 - band.top - band.height / 2);
+}"""
+#: How many messages move when the next step is shown.
+MOVES = """forward => {
+  forward.click();
+  const moving = document.getAnimations().map(each => each.effect.target);
+  return moving.filter(each => each.matches(".flow-message")).length;
 }"""
 
 
@@ -301,17 +323,19 @@ def test_a_claim_is_broken_where_it_stands(visit: Opener) -> None:
 
     claim = broken("a-malformed-message-is-a-dead-letter-at-once")
     claim.get_by_role("button", name="Break it").click()
-    expect(claim.get_by_role("status")).to_have_text(
+    expect(claim.locator(".run").get_by_role("status")).to_have_text(
         "What differs is marked. The test sees: The malformed message is tried three times.",
         timeout=LOADED,
     )
     without = claim.get_by_role("region", name="Printed without it")
     assert claim.get_by_role("region", name="Printed with the line").locator("del").count()
     assert without.locator("ins").count()
+    flow = claim.get_by_role("group", name="The flow of the run without the line")
+    expect(flow.get_by_role("status")).to_contain_text("The program publishes")
 
     claim = broken("a-dead-letter-keeps-what-it-carries")
     claim.get_by_role("button", name="Break it").click()
-    expect(claim.get_by_role("status")).to_contain_text(
+    expect(claim.locator(".run").get_by_role("status")).to_contain_text(
         "This run prints the same: what it demonstrates does not depend on the line.",
         timeout=LOADED,
     )
@@ -319,4 +343,57 @@ def test_a_claim_is_broken_where_it_stands(visit: Opener) -> None:
     recorded = output("patterns/dead_letter_channel/on_minibroker.py").splitlines()
     assert [line[2:] for line in with_the_line.inner_text().splitlines()] == recorded
     assert not claim.locator(".broken-output :is(del, ins)").count()
+    assert seen.complaints == []
+
+
+def test_the_flow_of_a_run_is_stepped_through(visit: Opener) -> None:
+    seen = visit("patterns/work-queue/?broker=minibroker")
+    page, bench = seen.page, Bench(seen.page, IDEA)
+    assert not [url for url in seen.requests if "flow" in url]
+    bench.button("Run").click()
+    bench.says("It printed what the handbook recorded.")
+    flow = page.get_by_role("group", name=f"The flow of your run of {IDEA}")
+    says, slider = flow.get_by_role("status"), flow.get_by_role("slider")
+    forward, back = (flow.get_by_role("button", name=name) for name in ("Forward", "Back"))
+
+    expect(says).to_have_text("The program publishes cat.mp4 with the routing key transcode.")
+    forward.click()
+    forward.press("ArrowRight")
+    expect(says).to_have_text("transcode delivers cat.mp4 to A.")
+    holds = flow.get_by_role("group", name="A holds")
+    expect(holds.get_by_role("listitem")).to_have_text("cat.mp4")
+    assert "with BROKER.consume(" in flow.locator(".flow-line").inner_text()
+    number = 1 + code(IDEA).splitlines().index(
+        '    with BROKER.consume("transcode", worker) as consumer:'
+    )
+    assert page.evaluate(MARKED, [IDEA, number]) < 3
+    slider.press("End")
+    expect(says).to_have_text("B acknowledges cat.mp4: transcode forgets it.")
+    expect(forward).to_be_disabled()
+    back.click()
+    slider.press("ArrowLeft")
+    expect(says).to_have_text("A is gone: cat.mp4, which it held, is in transcode again.")
+    expect(holds).to_have_count(0)
+    slider.press("Tab")
+    expect(flow.locator(":focus")).to_have_count(0)
+
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    assert violations(page) == []
+    assert forward.evaluate(MOVES) == 0
+    back.click()
+    page.emulate_media(reduced_motion="no-preference", color_scheme="dark")
+    assert forward.evaluate(MOVES) == 1
+    slider.press("End")
+    flow.get_by_role("combobox").select_option("fast")
+    flow.get_by_role("button", name="Play").click()
+    expect(says).to_have_text("B acknowledges cat.mp4: transcode forgets it.")
+    assert violations(page, colours_only=True) == []
+
+    bench.write(code(IDEA).replace('"cat.mp4"', '"emu.mp4"'))
+    expect(flow).to_be_visible()
+    bench.button("Run").click()
+    bench.says("It printed something else")
+    expect(says).to_contain_text("emu.mp4")
+    bench.button("Reset").click()
+    expect(flow).to_have_count(0)
     assert seen.complaints == []

@@ -1,4 +1,5 @@
 // What a reader does with one snippet: run, stop, edit, reset, share.
+import { flow } from "./flow.js";
 import { pack, unpack } from "./link.js";
 import { CHARACTERS, run, SECONDS, stop } from "./python.js";
 import { element, load, progress } from "./snippet.js";
@@ -50,11 +51,17 @@ export const bench = async (shown, bar) => {
     sessionStorage.removeItem(key);
     editor.hidden = resetButton.hidden = linkButton.hidden = output.hidden = true;
     editButton.hidden = shown.hidden = false;
+    draw([]);
     say("The code is the handbook's again.");
     editButton.focus();
   };
 
-  let running = false;
+  let running = false, picture;
+  const draw = (steps, code) => {
+    picture?.remove();
+    picture = steps.length ? flow(`your run of ${path}`, steps, name, code, code === original ? shown : undefined) : undefined;
+    if (picture) output.after(picture);
+  };
   const outcome = ({ why, text, seconds }, printed, failed) => {
     const after = `after ${seconds.toFixed(2)} s`;
     if (why === "failed") return `Python could not be loaded: ${text}. Look at your connection, then press Run again.`;
@@ -72,8 +79,8 @@ export const bench = async (shown, bar) => {
       say("This browser does not run WebAssembly, or was told not to. The command above runs the snippet on your machine.");
       return;
     }
+    const code = editor.hidden ? original : editor.value, steps = [], waiting = [];
     let printed = "", failed = false;
-    const waiting = [];
     const show = () => {
       output.append(...waiting.splice(0));
       output.scrollTop = output.scrollHeight;
@@ -82,8 +89,9 @@ export const bench = async (shown, bar) => {
     runButton.textContent = "Stop";
     output.replaceChildren();
     output.hidden = false;
+    draw([]);
     say(`Loading Python, ${megabytes} MB, once for all pages`);
-    const result = await run(folder, name, { ...files, [name]: editor.hidden ? original : editor.value }, {
+    const result = await run(folder, name, { ...files, [name]: code }, {
       loading(done) {
         bytes.hidden = false;
         bytes.value = done;
@@ -98,12 +106,14 @@ export const bench = async (shown, bar) => {
         waiting.push(kind === "output" ? text : element("span", { className: "run-error", textContent: text }));
         if (waiting.length === 1) requestAnimationFrame(show);
       },
+      stepped(step) { steps.push(step); },
     });
     show();
     running = false;
     bytes.hidden = true;
     runButton.textContent = "Run";
     output.hidden = !output.textContent;
+    draw(steps, code);
     say(outcome(result, printed, failed));
   };
 

@@ -1,4 +1,5 @@
 // Break it: the line that carries a claim is changed as its test changes it, and both outputs are shown.
+import { flow } from "./flow.js";
 import { run } from "./python.js";
 import { element, fetchText, load, progress } from "./snippet.js";
 
@@ -49,8 +50,8 @@ export const breakIt = async (shown, id, bar) => {
   said.before(bytes);
   button.disabled = true;
   said.textContent = `Loading Python, ${megabytes} MB, once for all pages`;
-  const printed = { output: "", error: "" };
-  const result = await run(folder, name, { ...files, [changed]: files[changed].replace(line, () => instead) }, {
+  const printed = { output: "", error: "" }, steps = [], broken = { ...files, [changed]: files[changed].replace(line, () => instead) };
+  const result = await run(folder, name, broken, {
     loading(done) {
       bytes.hidden = false;
       bytes.value = done;
@@ -60,6 +61,7 @@ export const breakIt = async (shown, id, bar) => {
       said.textContent = "Running with the changed line";
     },
     printed(kind, text) { printed[kind] += text; },
+    stepped(step) { steps.push(step); },
   }, SECONDS);
   bytes.remove();
   button.disabled = false;
@@ -73,6 +75,7 @@ export const breakIt = async (shown, id, bar) => {
   if (printed.error) outputs.lastChild.lastChild.append(element("span", { className: "run-error", textContent: printed.error }));
   const box = element("div", { className: "broken" });
   box.append(element("p", { textContent: `Changed in ${changed}` }), whatChanged, outputs);
+  if (steps.length) box.append(flow("the run without the line", steps, name, broken[name]));
   if (bar.nextElementSibling?.className === "broken") bar.nextElementSibling.remove();
   if (result.why !== "failed") bar.after(box);
   said.textContent = `${sentence(result, same, printed.error)}${result.why === "failed" ? "" : ` The test sees: ${seen.replaceAll("`", "")}`}`;

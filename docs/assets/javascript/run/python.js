@@ -21,8 +21,9 @@ export const stop = (why, text) => {
   job?.end(why, text);
 };
 
-// Runs files[name]. Tells `listener`: loading(bytes), started(), printed(kind, text). Resolves to {why, text, seconds}, where `why` is
-// "ended", "failed" (Python could not be loaded), "flood", "slow" (so many seconds were not enough), or what `stop` was given.
+// Runs files[name]. Tells `listener`: loading(bytes), started(), printed(kind, text), stepped(what the minibroker did, as handbook/flow.py
+// tells it). Resolves to {why, text, seconds}, where `why` is "ended", "failed" (Python could not be loaded), "flood", "slow" (so many
+// seconds were not enough), or what `stop` was given.
 export const run = (folder, name, files, listener, seconds = SECONDS) => new Promise((resolve) => {
   if (job) stop("stopped");
   let begun, watch, shown = 0;
@@ -34,7 +35,8 @@ export const run = (folder, name, files, listener, seconds = SECONDS) => new Pro
       begun = performance.now();
       watch = setTimeout(() => stop("slow"), seconds * 1000);
       listener.started();
-    } else {
+    } else if (kind === "step") listener.stepped?.(JSON.parse(text));
+    else {
       listener.printed(kind, text.slice(0, CHARACTERS - shown));
       shown += text.length;
       if (shown > CHARACTERS) stop("flood");
