@@ -48,7 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "broker(key): the test proves something about this broker")
     update = config.option.update
-    # The pages show the newest servers. Of others, only their versions are recorded.
+    # The pages show the newest servers. Of others, only their versions are recorded, and the texts
+    # of errors. The processes of a parallel run get the options as they are here.
+    config.option.update_errors = update or getattr(config.option, "update_errors", False)
     config.option.update = update and debian.CHOSEN is NEWEST
     if hasattr(config, "workerinput"):
         end_with_parent()

@@ -117,7 +117,7 @@ def _last_line(error: BaseException) -> str:
 def said(request: pytest.FixtureRequest) -> Hearing:
     """Hear what a test provokes. One that provokes nothing on a generation hands nothing over."""
     server = request.getfixturevalue("server") if "server" in request.fixturenames else None
-    update = request.config.getoption("update")
+    update = request.config.option.update_errors
     return Hearing(request.node.path, request.node.originalname, server, update=update)
 
 
