@@ -177,8 +177,14 @@ def versions(root: Path) -> dict[str, dict[str, str]]:
 
 def survival(root: Path) -> Survival:
     """Return what each long-lived function survives: nothing before it was first recorded."""
-    if not (root / SURVIVAL).is_file():
+    file = root / SURVIVAL
+    if not file.is_file():
         return Survival({}, {}, [])
+    return _survival(root, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _survival(root: Path, _changed: int) -> Survival:
     recorded = _read(root, SURVIVAL)
     try:
         functions = [

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def note(html: str) -> None:
     _used.update(re.findall(r'data-md-color-\w+="([\w-]+)"', html))
 
 
+@lru_cache(maxsize=256)
 def lighten(html: str) -> str:
     """Return the page with one element for all line numbers of a block, and no idle spans."""
     return _BLOCK.sub(_lighter, html)

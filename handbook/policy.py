@@ -13,6 +13,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -103,6 +104,7 @@ def policy(env: Environment, files: Files, config: MkDocsConfig) -> str:
     )
 
 
+@lru_cache(maxsize=256)
 def check(html: str, name: str, allowed: str) -> None:
     """Refuse a page that the policy would break, or that would break out of it."""
     tree = LexborHTMLParser(html)
