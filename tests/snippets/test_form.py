@@ -117,6 +117,17 @@ def test_nothing_is_silenced(snippet: Path) -> None:
     assert not re.search(r"# *(noqa|type: *ignore|pragma)", snippet.read_text())
 
 
+def test_a_nack_to_rabbitmq_says_that_it_does_not_count() -> None:
+    """From 4.3 on it is no failure: a worker that gives a task back so would never be stopped."""
+    files = [*SNIPPETS.rglob("on_rabbitmq.py"), *SNIPPETS.glob("*rabbitmq*.py")]
+    lines = [(name(file), line) for file in files for line in file.read_text().splitlines()]
+    assert not [
+        f"{file}: {line.strip()}: `reject` counts on all versions; if it must not, say `# 4.3 …`"
+        for file, line in lines
+        if ".nack(" in line and "# 4.3" not in line
+    ]
+
+
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda path: path.name)
 def test_topic_is_on_known_brokers_with_one_signature(topic: Path) -> None:
     files = sorted(topic.glob("on_*.py"))

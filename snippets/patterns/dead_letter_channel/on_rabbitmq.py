@@ -53,7 +53,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
             if done:
                 await message.ack()
             else:
-                # Malformed: dead at once. From 4.3 on a nack won't count.
+                # Malformed: dead at once. 4.3 would not count a nack.
                 await message.reject(requeue=bool(video))
 
 
@@ -72,7 +72,7 @@ async def dead(
             await rabbitmq.forward(channel, QUEUE, letter, {})
             await letter.ack()  # last: a crash repeats, and loses nothing
         else:
-            await letter.nack(requeue=True)
+            await letter.nack(requeue=True)  # 4.3 does not count it.
     return sorted(found)
 
 
