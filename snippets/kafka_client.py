@@ -20,7 +20,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import (
     CommitFailedError,
     KafkaError,
@@ -159,6 +159,7 @@ class Consumer:
         self.settle = self._settle  # before partitions are taken from us
         self.heard = time.monotonic()
         self.moved = asyncio.Event()
+        self.skips = True  # what aiokafka can't decode
 
     @asynccontextmanager
     async def next(
@@ -185,8 +186,11 @@ class Consumer:
                 taken[place(record)].append(record)
             yield taken
 
-    async def rest(self, one: TopicPartition) -> AsyncIterator[ConsumerRecord]:
+    async def rest(
+        self, one: TopicPartition, skips: bool = True
+    ) -> AsyncIterator[ConsumerRecord]:
         """Hand out what the partition has now, and end."""
+        self.skips = skips
         async with in_time(f"the end of {one}"):
             end = (await self.client.end_offsets([one]))[one]
         while await self.client.position(one) < end:
@@ -221,8 +225,10 @@ class Consumer:
         except TimeoutError:
             return
         except UnicodeDecodeError:
-            why = "skipped %s, offset %d: a header's name is not UTF-8"
-            logging.warning(why, one, at)
+            why = f"{one}, offset {at}: a header's name is not UTF-8"
+            if not self.skips:
+                raise KafkaError(f"{why}: read it with another tool") from None
+            logging.warning("skipped %s", why)
             at += 1
         self.client.seek(one, at)
 
@@ -245,6 +251,12 @@ class Consumer:
             logging.warning("not committed, so it comes again: %s", offsets)
             # What we hold is no longer ours, until we get a new share.
             self.client.pause(*self.client.assignment())
+
+    async def delete_up_to(self, record: ConsumerRecord) -> None:
+        """Delete a record, and all that lie before it in its partition."""
+        end = RecordsToDelete(record.offset + 1)
+        async with administer() as admin:
+            await admin.delete_records({place(record): end})
 
     def postpone(self, record: ConsumerRecord, seconds: float) -> None:
         """Hand the record and what follows it in its partition out later."""

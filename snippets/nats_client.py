@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import (
     ConnectionClosedError,
+    MaxPayloadError,
     NoRespondersError,
     OutboundBufferLimitError,
 )
@@ -37,7 +38,8 @@ SECONDS = 15.0  # for an answer: longer than a server may stand still
 AWAY = 40.0  # seconds for which the client tries to connect again
 FORGET = 3600.0  # seconds until a reader without a name is deleted
 FIRST_ID = "first-id"
-SIGNS = "!#$%&'*+-.^_`|~"  # beside letters and digits, in a header's name
+SIGNS = "!#$%&'*+-.^_`|~ "  # beside letters and digits, in a header's name
+HEAD = "NATS/1.0\r\n\r\n"  # around the headers
 LOST = (
     ConnectionClosedError,
     NoRespondersError,
@@ -53,17 +55,52 @@ class NotConnectedError(OutboundBufferLimitError):
         return "no connection now, and nothing was sent: publish it again"
 
 
+class TooLargeError(MaxPayloadError):
+    """The server takes no message of this size: nothing was sent."""
+
+    def __str__(self) -> str:
+        size, limit = self.args
+        return f"{size} bytes with the headers, and NATS takes {limit}"
+
+
 class Connection(Client):
     """The client: a refused publish says so, and a cancelled call ends."""
 
-    def publish(self, *what: Any, **more: Any) -> Coroutine[Any, Any, None]:
+    def publish(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        reply: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> Coroutine[Any, Any, None]:
         if not (self.is_connected or self.is_closed):
             raise NotConnectedError
-        return super().publish(*what, **more)
+        # The client counts the body alone. For what is larger, the server
+        # would end the connection, and publishers wait in vain.
+        lines = [f"{name}: {its}\r\n" for name, its in (headers or {}).items()]
+        size = len(payload) + len("".join(lines).encode()) + len(HEAD)
+        if headers and size > self.max_payload:
+            raise TooLargeError(size, self.max_payload)
+        return super().publish(subject, payload, reply, headers)
 
     async def request(self, *what: Any, **more: Any) -> Msg:
         with end_if_cancelled():
             return await super().request(*what, **more)
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """Keep all headers of one name; the client would keep the last.
+
+        The earlier ones get spaces behind their name, which the client does
+        not send: a copy has them all again.
+        """
+        found: dict[str, str] = {}
+        for line in reversed(raw.split(b"\r\n")):
+            for name, value in Client._parse_header_lines(line).items():
+                while name in found:
+                    name += " "
+                found[name] = value
+        return dict(reversed(found.items()))
 
 
 @contextmanager

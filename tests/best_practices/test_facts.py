@@ -18,7 +18,7 @@ from aiormq.exceptions import (
     ConnectionNotImplemented,
     ProbableAuthenticationError,
 )
-from nats.js.api import DiscardPolicy
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 from nats.js.errors import APIError
 from redis import Redis as RedisClient
 from redis.exceptions import AuthenticationError
@@ -174,6 +174,25 @@ def test_nats_full_stream_drops_the_oldest_or_refuses_the_new(
             assert (state.first_seq, state.messages) == (
                 (1, 2) if discard == DiscardPolicy.NEW else (2, 2)
             )
+
+    asyncio.run(run())
+
+
+@pytest.mark.broker("nats")
+def test_nats_refuses_another_storage_and_another_retention(server: Server) -> None:
+    async def run() -> None:
+        async with await nats.connect(server.address) as connection:
+            jetstream = connection.jetstream()
+            made: Any = {"name": "uploads", "subjects": ["uploads"]}
+            await jetstream.add_stream(**made)
+            for other in (
+                {"storage": StorageType.MEMORY},
+                {"retention": RetentionPolicy.WORK_QUEUE},
+            ):
+                with pytest.raises(APIError) as refused:
+                    await jetstream.update_stream(**made, **other)
+                assert refused.value.err_code == 10052
+            await jetstream.update_stream(**made, max_age=3600)
 
     asyncio.run(run())
 

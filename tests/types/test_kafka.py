@@ -19,6 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
+    KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
@@ -431,9 +432,10 @@ def test_a_reader_of_what_is_committed_stops_at_an_open_transaction() -> None:
 
 @pytest.mark.parametrize("pattern", ["delayed_retry", "dead_letter_channel"])
 def test_a_dead_letter_keeps_its_identity(pattern: str) -> None:
+    headers = [("id", b"5"), ("image", BINARY)]
+
     async def proof() -> None:
         tasks = snippet(f"patterns/{pattern}")
-        headers = [("id", b"5"), ("image", BINARY)]
 
         async def handle(_: str) -> None:
             raise RuntimeError("unknown codec")
@@ -444,16 +446,39 @@ def test_a_dead_letter_keeps_its_identity(pattern: str) -> None:
             await sender.send_and_wait(tasks.TOPIC, body, b"cat", headers=headers)
             opened = [sender] if pattern == "dead_letter_channel" else []
             await tasks.work(*opened, "A", handle, limit=1)
-            letters = [tasks.DEAD]
+            await is_whole(tasks.DEAD)
             if pattern == "dead_letter_channel":
                 await tasks.dead(sender, redrive=True)
-                letters.append(TopicPartition(tasks.TOPIC, 0))
-        for place in letters:
-            async with kafka_client.consume(None, "reader", place) as consumer:
-                *_, letter = [record async for record in consumer.rest(place)]
-            assert (letter.key, letter.value) == (b"cat", body)
-            assert set(headers) < set(letter.headers)
-            assert dict(letter.headers)["x-origin"] == f"{tasks.TOPIC}/0/0".encode()
+                await is_whole(TopicPartition(tasks.TOPIC, 0))
+
+    async def is_whole(place: TopicPartition) -> None:
+        async with kafka_client.consume(None, "reader", place) as consumer:
+            *_, letter = [record async for record in consumer.rest(place)]
+        assert (letter.key, letter.value) == (b"cat", b'{"video": "cat.mp4"}')
+        assert set(headers) < set(letter.headers)
+        assert dict(letter.headers)["x-origin"] == b"transcode/0/0"
+
+    asyncio.run(proof())
+
+
+def test_a_redrive_deletes_what_it_sent_back_and_no_letter_that_it_cant_read(
+    unreadable: list[tuple[str, bytes]],
+) -> None:
+    async def proof() -> None:
+        tasks = snippet("patterns/dead_letter_channel")
+        await tasks.declare()
+        async with kafka_client.connect() as sender:
+            for body, headers in ((b"cat", []), (b"bad", unreadable), (b"dog", [])):
+                await sender.send_and_wait(tasks.DEAD.topic, body, partition=0, headers=headers)
+            assert [letter[0] for letter in await tasks.dead(sender)] == ["cat", "dog"]
+            for _ in ("at first", "and again"):
+                with pytest.raises(KafkaError, match="offset 1: a header's name is not UTF-8"):
+                    await tasks.dead(sender, redrive=True)
+            assert [letter[0] for letter in await tasks.dead(sender)] == ["dog"]
+        work = TopicPartition(tasks.TOPIC, 0)
+        async with kafka_client.consume(None, "reader", tasks.DEAD, work) as consumer:
+            assert await consumer.client.beginning_offsets([tasks.DEAD]) == {tasks.DEAD: 1}
+            assert await consumer.client.end_offsets([work]) == {work: 1}
 
     asyncio.run(proof())
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
 from collections.abc import Awaitable
 from types import ModuleType
 from typing import Any
 
+import nats
 import pytest
 
 from tests.brokers import Server
@@ -165,6 +167,66 @@ def test_a_copy_takes_no_orders_that_were_for_the_first_stream(
     asyncio.run(proof())
 
 
+async def publish_raw(server: Server, head: bytes) -> None:
+    """Publish a message that has headers and no body, as another client may."""
+    reader, writer = await asyncio.open_connection(server.host, server.port_number)
+    writer.write(b'CONNECT {"headers": true, "verbose": false}\r\n')
+    writer.write(b"HPUB %s %d %d\r\n" % (QUEUE.encode(), len(head), len(head)))
+    writer.write(head + b"\r\nPING\r\n")
+    while await reader.readline() != b"PONG\r\n":
+        pass
+    writer.close()
+
+
+def test_a_copy_has_all_headers_of_one_name(client: ModuleType, server: Server) -> None:
+    """The client hands out the last one, and makes U+FFFD of what is not UTF-8."""
+    use(client, server)
+    lines = [b"image: 1", b"trace: 17", b"image: 2", b"image: \xff"]
+    text = [line.replace(b"\xff", "\ufffd".encode()) for line in lines]
+
+    async def stored(jetstream: Any, stream: str) -> list[bytes]:
+        raw = base64.b64decode((await jetstream.get_msg(stream, subject=stream)).hdrs)
+        return [line for line in raw.split(b"\r\n") if line.startswith((b"image", b"trace"))]
+
+    async def proof() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await make(client)
+            await jetstream.add_stream(name="dead", subjects=["dead"])
+            await publish_raw(server, b"\r\n".join([b"NATS/1.0", *lines, b"", b""]))
+            async with await nats.connect(client.URL) as bare:
+                workers = await bare.jetstream().pull_subscribe_bind("workers", QUEUE)
+                [message] = await workers.fetch(1, timeout=PATIENCE)
+                assert message.headers == {"image": "\ufffd", "trace": "17"}
+                await message.nak()
+            assert await stored(jetstream, QUEUE) == lines  # a retry copies nothing
+            async for message in client.consume(jetstream, QUEUE, "workers", 1):
+                await client.forward(jetstream, "dead", message)
+            assert await stored(jetstream, "dead") == text
+            async for letter in client.look(jetstream, "dead"):
+                await client.forward(jetstream, QUEUE, letter)
+            assert await stored(jetstream, QUEUE) == text
+
+    asyncio.run(proof())
+
+
+def test_what_is_too_large_with_its_headers_is_not_sent(client: ModuleType, server: Server) -> None:
+    """The server would end the connection, and the publisher time out."""
+    use(client, server)
+
+    async def proof() -> None:
+        async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
+            await make(client)
+            fits = server_takes = 1024**2
+            fits -= len(b"NATS/1.0\r\nwhy: \xc3\xb6\r\n\r\n")
+            await jetstream.publish(QUEUE, b"x" * fits, headers={"why": "ö"})
+            with pytest.raises(client.TooLargeError, match=f"{server_takes + 1} bytes with"):
+                await jetstream.publish(QUEUE, b"x" * (fits + 1), headers={"why": "ö"})
+            await jetstream.publish(QUEUE, b"cat.mp4")  # on the same connection
+            assert (await jetstream.stream_info(QUEUE)).state.messages == 2
+
+    asyncio.run(proof())
+
+
 def test_a_header_whose_name_the_client_refuses_to_write_is_copied(
     client: ModuleType, server: Server
 ) -> None:
@@ -175,13 +237,9 @@ def test_a_header_whose_name_the_client_refuses_to_write_is_copied(
         async with asyncio.timeout(PATIENCE), client.connect() as jetstream:
             await make(client)
             await jetstream.add_stream(name="dead", subjects=["dead"])
-            _, writer = await asyncio.open_connection(server.host, server.port_number)
-            writer.write(b'CONNECT {"headers": true, "verbose": false}\r\n')
-            writer.write(b"HPUB %s %d %d\r\n" % (QUEUE.encode(), len(head), len(head)))
-            writer.write(head + b"\r\n")
+            await publish_raw(server, head)
             async for message in client.consume(jetstream, QUEUE, "workers", 1):
                 await client.forward(jetstream, "dead", message)
-            writer.close()
             [copy] = [each async for each in client.look(jetstream, "dead")]
             assert copy.headers["X-%28a%2Fb%29"] == "17"
             assert copy.headers["X-100%"] == "18"

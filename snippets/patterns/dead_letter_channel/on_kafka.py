@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from kafka_client import connect, consume, copy, create_topics, send, text
 
 TOPIC, GROUP = "transcode", "transcoders"
-DEAD, REDRIVE = TopicPartition("transcode.dead", 0), "transcode.redrive"
+DEAD = TopicPartition("transcode.dead", 0)
 LIMIT = 3  # attempts
 MESSAGES = ['{"video": "cat.mp4"}', '{"video": "dog.mp4"}', "video=owl.mp4"]
 
@@ -64,16 +64,16 @@ async def dead(
 ) -> list[tuple[str, str, int]]:
     """Look at the dead letters (body, reason, attempts), or send them back."""
     found = []
-    async with consume(REDRIVE, "operator", DEAD) as consumer:
-        # A log removes nothing: dead is what was not sent back yet.
-        async for letter in consumer.rest(DEAD):
+    async with consume(None, "operator", DEAD) as consumer:
+        async for letter in consumer.rest(DEAD, skips=not redrive):
             why = dict(letter.headers)  # another program's letter has none
             tried = int(why.get("attempts") or 0)
             reason = (why.get("reason") or b"?").decode(errors="replace")
             found.append((text(letter), reason, tried))
             if redrive:
                 await copy(producer, TOPIC, letter, {})
-                await consumer.commit(letter)
+                # A log is deleted from its start, and none is older.
+                await consumer.delete_up_to(letter)
     return found
 
 
