@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,29 @@ def test_after_a_crash_it_raises_and_subscribes_again(
             return bool(second.done)
 
         assert stage.happens(sent, second)
+
+
+def test_after_a_crash_a_receiver_of_the_transactional_outbox_subscribes_again(
+    server: Server, addresses: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
+    topic = "patterns/transactional_outbox"
+    with Stage.of(topic, "mqtt", server, tmp_path, addresses=addresses) as stage:
+        stage.call("declare")
+        stage.call("upload", videos=["cat.mp4"])
+        server.kill()
+        server.start()  # without the session that was declared
+        receiver = stage.spawn("receive")
+
+        def relayed() -> bool:
+            try:
+                stage.call("relay", limit=1)
+            except SnippetError as error:
+                assert "declare()" in str(error)  # noqa: PT017
+                return False
+            return True
+
+        assert stage.happens(relayed, receiver)
+        assert stage.happens(lambda: receiver.done == ["uploaded cat.mp4"], receiver)
 
 
 @pytest.mark.parametrize(
