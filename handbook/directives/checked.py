@@ -1,6 +1,7 @@
 """`::: checked`: what stands behind the pages, counted from files and from what runs recorded.
 
-`::: checked files` lists what programs read, which the build writes.
+`::: checked files` lists what programs read, which the build writes; `::: checked servers` the
+servers of both generations, and the clients.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ def table(project: Project, argument: str) -> str:
     """Return a table: what is checked, how much of it there is, and when it was recorded."""
     if argument == "files":
         return _files()
+    if argument == "servers":
+        return _servers(project)
     if argument:
-        raise EvidenceError(f"`::: checked` takes nothing or `files`, and not {argument!r}")
+        raise EvidenceError(
+            f"`::: checked` takes nothing, `files` or `servers`, and not {argument!r}"
+        )
     rows = [
         *_code(project.root),
         *_claims(project.root),
@@ -43,19 +48,24 @@ def table(project: Project, argument: str) -> str:
     ]
     lines = ["| What | How much | Recorded |", "|---|---|---|"]
     lines += [f"| {what} | {count} | {_day(project.root, file)} |" for what, count, file in rows]
-    lines += ["", "| Server | Stable server | Client |", "|---|---|---|"]
-    ran = versions(project.root)
-    lines += [
-        f"| {ran[broker.key]['server']} | {ran[broker.key].get('stable', '')} |"
-        f" {ran[broker.key]['client']} |"
-        for broker in BROKERS
-        if broker.key in ran
-    ]
+    lines += ["", _servers(project)]
     if built := _git(project.root, "%h", "%cs"):
         commit, day = built
         address = f"{project.repo_url.rstrip('/')}/commit/{commit}"
         lines += ["", f"This site was built of commit [`{commit}`]({address}) of {day}."]
     return "\n".join(lines)
+
+
+def _servers(project: Project) -> str:
+    rows = ["| Newest server | Stable server | Client |", "|---|---|---|"]
+    ran = versions(project.root)
+    rows += [
+        f"| {ran[broker.key]['server']} | {ran[broker.key].get('stable', '–')} |"
+        f" {ran[broker.key]['client']} |"
+        for broker in BROKERS
+        if broker.key in ran
+    ]
+    return "\n".join(rows)
 
 
 def _files() -> str:

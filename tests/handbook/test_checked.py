@@ -44,7 +44,9 @@ def test_it_counts(project: Project) -> None:
     assert rows["Short blocks on pages that ran, what they print compared"] == "1"
     assert rows["Tests of them, one for each broker"] == "2"
     assert rows["Tests that failed as the page says when a line of the snippet was changed"] == "1"
-    assert "| Redis 8.0.6 | Redis 8.0.2 | redis |" in lines
+    servers = checked.table(project, "servers").splitlines()
+    assert servers[-1] == "| Redis 8.0.6 | Redis 8.0.2 | redis |"
+    assert set(servers) <= set(text.splitlines())
     assert not [row for row in rows if "Faults" in row or "random" in row]
 
 
@@ -57,5 +59,5 @@ def test_it_counts_mutants(project: Project) -> None:
 
 
 def test_a_wrong_argument_is_refused(project: Project) -> None:
-    with pytest.raises(EvidenceError, match="takes nothing or `files`"):
+    with pytest.raises(EvidenceError, match="takes nothing, `files` or `servers`"):
         checked.table(project, "file")
