@@ -298,3 +298,14 @@ def test_a_stream_keeps_no_more_than_it_is_told(client: ModuleType) -> None:
             return int(await its.xlen("views"))
 
     assert 100 <= asyncio.run(scene()) < 1000
+
+
+def test_a_lock_says_who_has_it(client: ModuleType) -> None:
+    async def run() -> None:
+        async with client.connect() as its, client.locked(its, "hot", "pod-1", 60) as ours:
+            assert ours
+            assert (await its.get("hot")).startswith("pod-1 ")
+            async with client.locked(its, "hot", "pod-2", 60) as theirs:
+                assert not theirs
+
+    asyncio.run(run())
