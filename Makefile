@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve site test survival mutants check record benchmark brokers servers lock clean
+.PHONY: help serve site test survival mutants check record benchmark atlas brokers servers lock clean
 
 help:
 	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000 (or PORT=8001)"
@@ -23,6 +23,7 @@ help:
 	@echo "make servers  fetch the servers, without starting them"
 	@echo "make record   rewrite outputs, pictures and docs/data from a run (ARGS=\"-k redis\")"
 	@echo "make benchmark  measure what safety costs, five minutes: keep the machine quiet"
+	@echo "make atlas    what confirms are worth in clusters of three (ARGS=\"--broker nats\")"
 	@echo "make lock     resolve the dependencies anew into requirements.txt"
 	@echo "make clean    remove what set-up put into this folder"
 
@@ -91,6 +92,10 @@ record: servers
 
 benchmark: servers
 	$(BIN)/python -m tests.benchmarks $(ONLY)
+
+# What each broker keeps when servers, links and power fail; Linux, and root: see tests/atlas.
+atlas: servers
+	$(BIN)/python -m tests.atlas $(ARGS)
 
 brokers: servers
 	@exec $(BIN)/python -m tests.brokers.run $(ONLY)

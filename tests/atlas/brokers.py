@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.atlas.asked import Asked
+from tests.atlas.on_kafka import AskedKafka
 from tests.atlas.on_nats import AskedNats
 
-ASKED: dict[str, type[Asked]] = {asked.key: asked for asked in (AskedNats,)}
+ASKED: dict[str, type[Asked]] = {asked.key: asked for asked in (AskedKafka, AskedNats)}

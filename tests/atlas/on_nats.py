@@ -62,8 +62,8 @@ class AskedNats(Asked):
     key = "nats"
     client = "nats-py"
     settings = (
-        Setting("r1", "`num_replicas` 1, the default"),
-        Setting("r3", "`num_replicas` 3, `sync_interval` 2m, the default", default=True),
+        Setting("r1", "`num_replicas` 1", default=True),
+        Setting("r3", "`num_replicas` 3"),
         Setting("r3-always", "`num_replicas` 3, `sync_interval: always`", safe=True),
     )
 

@@ -1,0 +1,81 @@
+"""docs/data/atlas/ says what the code asks, and its verdicts are those of its histories."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.atlas.brokers import ASKED
+from tests.atlas.checker import check
+from tests.atlas.history import Call, History
+from tests.atlas.questions import QUESTIONS
+from tests.atlas.record import FOLDER, described, questions, write
+from tests.atlas.run import cells
+
+RECORDED = [key for key in ASKED if (FOLDER / f"{key}.json").exists()]
+AGAIN = "run `make atlas`, or the part of it that changed, and read the difference"
+
+
+def recorded(broker: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((FOLDER / f"{broker}.json").read_text())
+    return content
+
+
+def test_questions_are_those_of_the_code() -> None:
+    assert json.loads((FOLDER / "questions.json").read_text()) == questions(), AGAIN
+
+
+@pytest.mark.parametrize("broker", RECORDED)
+def test_every_cell_is_recorded_in_the_codes_words(broker: str) -> None:
+    content = recorded(broker)
+    assert {key: content[key] for key in ("settings", "cannot")} == described(broker), AGAIN
+    there = {
+        (broker, setting, question)
+        for setting, found in content["cells"].items()
+        for question in found
+    }
+    assert there == set(cells([broker])), AGAIN
+
+
+@pytest.mark.parametrize("broker", RECORDED)
+def test_every_verdict_is_that_of_its_history(broker: str) -> None:
+    kept = set()
+    for setting, found in recorded(broker)["cells"].items():
+        for question, cell in found.items():
+            file = FOLDER / broker / setting / f"{question}.jsonl.gz"
+            kept.add(file)
+            verdict = asdict(check(History.unpacked(file.read_bytes())))
+            last = cell["runs"][-1]
+            assert verdict == {key: last[key] for key in verdict}, file
+            for run in cell["runs"]:
+                assert run["refused_there"] == run["strangers"] == 0, file
+                if question == "none":
+                    assert run["lost"] == 0, file
+    assert kept == set((FOLDER / broker).rglob("*.gz")), "a history of no cell: remove it"
+
+
+def test_a_cell_that_ran_takes_its_place_and_leaves_the_others(tmp_path: Path) -> None:
+    def row(question: str, lost: int) -> dict[str, Any]:
+        history = History([Call(0, 0.0, "confirmed", 0.1)], [], [] if lost else [0], 1.0)
+        return {
+            "broker": "nats",
+            "setting": "r3",
+            "question": question,
+            "server": "NATS 2",
+            "client": "nats-py 2",
+            "took": 1,
+            "seen": {**asdict(check(history)), "whole": 0.1},
+            "history": base64.b64encode(history.packed()).decode(),
+        }
+
+    write([row("none", 0), row("leader-killed", 1)], tmp_path)
+    write([row("leader-killed", 0), row("leader-killed", 0)], tmp_path)
+    found = json.loads((tmp_path / "nats.json").read_text())["cells"]["r3"]
+    assert [key for key in QUESTIONS if key in found] == list(found) == ["none", "leader-killed"]
+    assert [run["lost"] for run in found["leader-killed"]["runs"]] == [0, 0]
+    assert (tmp_path / "nats" / "r3" / "leader-killed.jsonl.gz").exists()
