@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.brokers import SERVERS
 from tests.records import VERSIONS
 
-PAGE = Path(__file__).parents[2] / "docs" / "types" / "what-changed.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "types" / "what-changed.md"
 NAMES = {
     "RabbitMQ": "rabbitmq",
     "Kafka": "kafka",
@@ -52,3 +53,21 @@ def test_no_series_is_called_current_after_its_end() -> None:
             f"{row['server']} {row['series']} is called current in {PAGE.name}, and its support "
             f"ended on {row['until']}: see what is current now, and what pages say of it"
         )
+
+
+def test_no_page_names_a_series_that_the_table_does_not_know() -> None:
+    """What a page says of a newer one came after the table: then that has to be read again."""
+    newest: dict[str, tuple[int, ...]] = {}
+    for row in ROWS:
+        newest[row["server"]] = max(newest.get(row["server"], ()), numbers(row["series"]))
+    version = re.compile(rf"\b({'|'.join(newest)}) (\d{{1,2}}(?:\.\d+)*)(?!\d)")
+    assert not [
+        f"{page.relative_to(DOCS)}: {found[0]}, and {PAGE.name} knows none after {newest[found[1]]}"
+        for page in sorted(DOCS.rglob("*.md"))
+        for found in version.finditer(page.read_text())
+        if numbers(found[2])[: len(newest[found[1]])] > newest[found[1]]
+    ]
+
+
+def numbers(series: str) -> tuple[int, ...]:
+    return tuple(map(int, series.split(".")))
