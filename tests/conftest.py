@@ -24,6 +24,8 @@ from tests.patterns.home import companions_as_found
 from tests.report import Report
 
 REQUIRED = os.environ.get("BROKERS") == "required"
+#: What asks a server, and shows something of a page's numbers or of our own harness.
+OURS = ("tests/benchmarks/", "tests/labs/", "tests/survival/test_can_fail.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,6 +113,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _asks_a_server(item: pytest.Item) -> bool:
     """Tell whether it is about a server, as it is: a changed twin shows something of our test."""
+    if item.nodeid.startswith(OURS):
+        return False
     marker = item.get_closest_marker("broker")
     given: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     twin = getattr(given.get("case"), "without", False)
