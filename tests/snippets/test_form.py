@@ -38,6 +38,8 @@ LONGER = {
     "patterns/delayed_retry/on_rabbitmq.py": 112,
     "patterns/event_replay/on_rabbitmq.py": 130,
     "patterns/partitioned_consumers/on_rabbitmq.py": 107,
+    # A whole system: a producer, workers, a clock, and what goes wrong between them.
+    "labs/playground.py": 215,
 }
 #: What a pattern's page shows first: lines of code, without the head and the docstring.
 IDEA, IDEA_LINES = "idea*.py", 25

@@ -52,6 +52,10 @@ const offer = (shown, id) => {
   claim.append(below);
 };
 
-const mountAll = () => document.querySelectorAll("[data-run]:not([data-bench])").forEach(mount);
+const mountAll = () => {
+  document.querySelectorAll("[data-run]:not([data-bench])").forEach(mount);
+  const playground = document.querySelector(".playground");
+  if (playground) import("./run/playground.js").then((module) => module.mount(playground));
+};
 document$.subscribe(mountAll);
 addEventListener("hashchange", () => { if (location.hash.startsWith("#run:")) location.reload(); });

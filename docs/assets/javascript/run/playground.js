@@ -1,0 +1,179 @@
+// The playground: sliders and plots around snippets/labs/playground.py, which runs in the page's Python.
+import { run } from "./python.js";
+import { element, load, progress } from "./snippet.js";
+
+const STYLES = new URL("../../css/playground.css", import.meta.url).href;
+const SNIPPET = "labs/playground.py";
+const percent = (share) => `${Math.round(share * 100)} %`, seconds = (value) => `${value} s`, off = (words, say) => (value) => (value ? say(value) : words);
+// Name in the snippet's Settings: label, least, most, step, what it is without being moved, how it is said.
+const SLIDERS = {
+  Producer: {
+    rate: ["Tasks a second", 1, 12, 1, 4, String],
+    poison: ["Share that no worker can do", 0, 0.2, 0.01, 0, percent],
+    hot: ["Share of one key", 0, 0.9, 0.1, 0, off("no keys: one queue", percent)],
+  },
+  Broker: {
+    ttl: ["Time to live", 0, 30, 1, 0, off("for ever", seconds)],
+    limit: ["Delivery limit", 1, 20, 1, 5, String],
+  },
+  Consumers: {
+    workers: ["Workers", 1, 8, 1, 3, String],
+    prefetch: ["Prefetch", 1, 50, 1, 1, String],
+    work: ["Time for one task", 0.1, 2, 0.1, 0.5, seconds],
+    slow: ["Worker A takes longer", 1, 10, 1, 1, (times) => (times === 1 ? "no" : `${times} times`)],
+    failure: ["Chance that an attempt fails", 0, 0.9, 0.05, 0, percent],
+    outage: ["Outage from second 20 on", 0, 30, 1, 0, off("none", seconds)],
+    crash: ["Chance to crash before acknowledging", 0, 0.5, 0.05, 0, percent],
+    pause: ["Retry delay", 0, 10, 1, 0, off("none", seconds)],
+  },
+};
+const ALL = Object.assign({}, ...Object.values(SLIDERS));
+const SITUATIONS = {
+  "Poison message": { poison: 0.05, limit: 20 },
+  "Slow consumer": { slow: 8, prefetch: 20 },
+  "Retry storm": { outage: 10 },
+  "Hot key": { hot: 0.7 },
+  "Crash before acknowledging": { crash: 0.1 },
+};
+// In the order of the snippet's Sample.
+const SERIES = ["Tasks that wait", "Age of the oldest task, s", "Attempts in a second", "Tasks done twice, so far", "Dead letters, so far"];
+const [WIDE, HIGH] = [300, 60];
+
+const plot = (title, now, before) => {
+  const most = Math.max(...now, ...(before ?? []), 1);
+  const line = (values, name) => `<polyline class="${name}" points="${values.map((each, at) => `${(WIDE * (at + 1)) / values.length},${HIGH - (HIGH * each) / most}`).join(" ")}"/>`;
+  const said = `${title}: at most ${Math.max(...now)}, ${now.at(-1)} at the end${before ? `; before at most ${Math.max(...before)}` : ""}.`;
+  const made = element("figure", { className: "playground-plot" });
+  made.innerHTML = `<svg viewBox="0 0 ${WIDE} ${HIGH}" preserveAspectRatio="none" role="img">${before ? line(before, "before") : ""}${line(now, "now")}</svg>`;
+  made.firstChild.setAttribute("aria-label", said);
+  const ends = element("p", { className: "playground-ends" }, { "aria-hidden": "true" });
+  ends.append(element("span", { textContent: "0 s" }), element("span", { textContent: `${now.length} s` }));
+  made.prepend(element("figcaption", { textContent: title }), element("p", { className: "playground-most", textContent: most }, { "aria-hidden": "true" }));
+  made.append(ends);
+  return made;
+};
+
+export const mount = (place) => {
+  const shown = document.querySelector(`[data-run][data-snippet="${SNIPPET}"]`);
+  if (!shown) return; // built without Python
+  if (!document.querySelector(`link[href="${STYLES}"]`)) document.head.append(element("link", { rel: "stylesheet", href: STYLES }));
+  const whole = element("div", { className: "playground-whole" }, { role: "group", "aria-label": "Playground" });
+  const form = element("div", { className: "playground-form" }), plots = element("div", { className: "playground-plots" });
+  const bar = element("div", { className: "run" }), said = element("span", {}, { role: "status" }), bytes = progress(shown.dataset.counted);
+  const inputs = {};
+  const button = (textContent, className, action) => {
+    const made = element("button", { type: "button", textContent, className });
+    made.addEventListener("click", action);
+    return made;
+  };
+
+  const tell = (name) => {
+    const { input, value } = inputs[name];
+    value.textContent = ALL[name][5](input.valueAsNumber);
+    input.setAttribute("aria-valuetext", value.textContent);
+  };
+  const set = (settings) => {
+    for (const name in ALL) {
+      inputs[name].input.value = settings[name] ?? ALL[name][4]; // a range keeps to its limits by itself
+      tell(name);
+    }
+  };
+  const settings = () => Object.fromEntries(Object.entries(inputs).map(([name, { input }]) => [name, input.valueAsNumber]));
+  const changed = () => Object.entries(settings()).filter(([name, value]) => value !== ALL[name][4]);
+
+  // The curves of the last run that a button began: what a slider changes is seen against them.
+  let loaded, running = false, again = false, last, reference;
+  const play = async (moved) => {
+    if (!moved) reference = undefined;
+    if (running) {
+      again = true; // what runs takes a moment; the newest settings are next
+      return;
+    }
+    running = true;
+    do {
+      again = false;
+      await once();
+    } while (again);
+    running = false;
+  };
+  const once = async () => {
+    let printed = "", error = "";
+    said.textContent = last ? "Running" : `Loading Python, ${shown.dataset.megabytes} MB, once for all pages`;
+    try {
+      loaded ??= await load(shown);
+    } catch (failed) {
+      said.textContent = `This could not be loaded: ${failed.message}. Look at your connection, then press Run again.`;
+      return;
+    }
+    const { name, folder, files } = loaded, module = name.replace(".py", "");
+    const given = JSON.stringify(JSON.stringify(settings()));
+    const program = `import json, ${module}\nprint(json.dumps(${module}.run(${module}.Settings(**json.loads(${given})))))\n`;
+    const result = await run(folder, "play.py", { ...files, "play.py": program }, {
+      loading(done) {
+        bytes.hidden = false;
+        bytes.value = done;
+      },
+      started() { bytes.hidden = true; },
+      printed(kind, text) { kind === "output" ? printed += text : error += text; },
+    });
+    bytes.hidden = true;
+    if (result.why !== "ended" || error) {
+      said.textContent = result.why === "failed" ? `Python could not be loaded: ${result.text}. Look at your connection, then press Run again.` : `Stopped. ${error.trim().split("\n").at(-1)}`;
+      return;
+    }
+    const samples = JSON.parse(printed), series = SERIES.map((_, number) => samples.map((each) => each[number]));
+    plots.replaceChildren(...SERIES.map((title, number) => plot(title, series[number], reference?.[number])));
+    const [waiting, oldest, , twice, dead] = samples.at(-1);
+    said.textContent = `After ${samples.length} simulated seconds ${waiting} tasks wait, the oldest task is ${oldest} s old, ${twice} were done twice, ${dead} are dead letters.${reference ? " Dashed is the run before you moved a slider." : ""}`;
+    last = series;
+    reference ??= series;
+  };
+
+  for (const [title, sliders] of Object.entries(SLIDERS)) {
+    const group = element("fieldset");
+    group.append(element("legend", { textContent: title }));
+    for (const [name, [label, min, max, step]] of Object.entries(sliders)) {
+      const input = element("input", { type: "range", id: `playground-${name}`, min, max, step });
+      const value = element("span", { className: "playground-value" }, { "aria-hidden": "true" });
+      inputs[name] = { input, value };
+      input.addEventListener("input", () => tell(name));
+      input.addEventListener("change", () => { if (last) play(true); });
+      group.append(element("label", { textContent: label, htmlFor: input.id }), input, value);
+    }
+    form.append(group);
+  }
+  bar.append(
+    button("Run", "run-run", () => play()),
+    button("Reset", "run-reset", () => {
+      set({});
+      if (last) play();
+    }),
+    button("Copy link", "run-link", async () => {
+      const link = new URL(location);
+      link.hash = `play:${new URLSearchParams(changed())}`;
+      try {
+        await navigator.clipboard.writeText(link);
+        said.textContent = "The link is copied. It sets the sliders, and its reader presses Run.";
+      } catch {
+        prompt("Copy this link", link);
+      }
+    }),
+    bytes, said,
+  );
+  for (const name of document.querySelectorAll(".md-content li > strong:first-child")) {
+    const situation = SITUATIONS[name.textContent];
+    if (!situation) continue;
+    const made = button("Try it", "playground-try", () => {
+      set(situation);
+      whole.scrollIntoView({ block: "start" });
+      play();
+    });
+    made.setAttribute("aria-label", `Try it: ${name.textContent}`);
+    name.parentElement.append(" ", made);
+  }
+  whole.append(bar, plots, form);
+  place.replaceWith(whole);
+  const linked = location.hash.match(/^#play:(.*)$/);
+  set(linked ? Object.fromEntries(new URLSearchParams(linked[1])) : {});
+  said.textContent = `${linked ? "The link has set the sliders. " : ""}Runs in this page, without a server. The first run fetches Python, ${shown.dataset.megabytes} MB.`;
+};
