@@ -5,5 +5,8 @@ from __future__ import annotations
 from tests.atlas.asked import Asked
 from tests.atlas.on_kafka import AskedKafka
 from tests.atlas.on_nats import AskedNats
+from tests.atlas.on_rabbitmq import AskedRabbitmq
 
-ASKED: dict[str, type[Asked]] = {asked.key: asked for asked in (AskedKafka, AskedNats)}
+ASKED: dict[str, type[Asked]] = {
+    asked.key: asked for asked in (AskedRabbitmq, AskedKafka, AskedNats)
+}
