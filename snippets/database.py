@@ -30,7 +30,7 @@ Connection = AsyncConnection[TupleRow]
 
 
 class Impatient(Connection):
-    user: asyncio.Task[Any] | None = None  # whose transaction is open
+    user: asyncio.Task[Any] | None = None  # Its transaction is open.
 
     @asynccontextmanager
     async def transaction(

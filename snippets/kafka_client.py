@@ -56,7 +56,7 @@ async def in_time(what: str) -> AsyncIterator[None]:
 async def close(stop: Callable[[], Awaitable[None]]) -> None:
     """Wait a moment only: a client flushes first, and that may last."""
     stopped = asyncio.ensure_future(stop())
-    closing.add(stopped)  # or it might be collected before it has ended
+    closing.add(stopped)  # Else it might be collected before it has ended.
     stopped.add_done_callback(closing.discard)
     await asyncio.wait([stopped], timeout=5)
 
@@ -156,10 +156,10 @@ class Consumer:
         self.client, self.shares = client, shares
         self.busy = defaultdict[TopicPartition, asyncio.Lock](asyncio.Lock)
         self.batch = asyncio.Lock()
-        self.settle = self._settle  # before partitions are taken from us
+        self.settle = self._settle  # It runs before we lose partitions.
         self.heard = time.monotonic()
         self.moved = asyncio.Event()
-        self.skips = True  # what aiokafka can't decode
+        self.skips = True  # It skips what aiokafka can't decode.
 
     @asynccontextmanager
     async def next(
@@ -345,9 +345,9 @@ async def consume(
         client_id=name,
         **{
             "enable_auto_commit": False,  # it commits what is not done yet
-            "auto_offset_reset": "earliest",  # where nothing is committed
+            "auto_offset_reset": "earliest",  # It applies to a new group.
             "session_timeout_ms": SESSION,
-            "heartbeat_interval_ms": SESSION // 6,  # tells of rebalances, too
+            "heartbeat_interval_ms": SESSION // 6,  # It tells of rebalances.
             "max_poll_interval_ms": LONGEST_TASK,
             "rebalance_timeout_ms": LONGEST_TASK,
             **options,
@@ -364,7 +364,7 @@ async def consume(
             client.assign(source)
         yield consumer
     finally:
-        await close(client.stop)  # leaves the group, or others wait
+        await close(client.stop)  # It leaves, or others would wait.
 
 
 @asynccontextmanager

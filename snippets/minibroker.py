@@ -69,7 +69,7 @@ class Delivery:
         self.consumer.queue.settle(self, "requeued" if requeue else "rejected")
 
 
-class Consumer:  # holds at most `prefetch` unacknowledged deliveries
+class Consumer:  # It holds at most `prefetch` unacknowledged deliveries.
     def __init__(self, queue: Queue, name: str, prefetch: int) -> None:
         self.queue, self.name, self.prefetch = queue, name, prefetch
         self.unacked: list[Delivery] = []
@@ -130,7 +130,7 @@ class Queue:
         elif outcome == "requeued" and delivery.number >= self.delivery_limit:
             self.dead_letter(delivery, "delivery-limit")
         else:
-            if outcome == "requeued":  # in its old place, not at the end
+            if outcome == "requeued":  # It gets its old place back.
                 insort(self.ready, delivery, key=lambda d: d.position)
             self.tell(outcome, delivery, why)
         self.dispatch()
@@ -214,7 +214,7 @@ class Broker:
         source.dispatch()
         try:
             yield member
-        finally:  # also after an exception, or when the task is cancelled
+        finally:  # This also runs when the task is cancelled.
             source.consumers.remove(member)
             for delivery in list(member.unacked):
                 source.settle(delivery, "requeued", "consumer gone")
@@ -235,7 +235,7 @@ class Broker:
         if offset < 0:
             offset = self.committed.get((log, group), 0)
         self.readers[log, group] = me = object()
-        while self.readers[log, group] is me:  # until a newer one takes over
+        while self.readers[log, group] is me:  # A newer one ends this.
             if offset < len(self.logs[log]):
                 record, offset = self.logs[log][offset], offset + 1
                 self.tell(Event("read", log, group, record))

@@ -131,7 +131,7 @@ class Session:
             raise TimeoutError(f"the MQTT server says nothing to: {what}")
         if answer.cancelled():
             self.check()
-        if answer.result().is_failure:  # such as "Not authorized"
+        if answer.result().is_failure:  # It may be "Not authorized".
             raise ConnectionError(f"MQTT: {what}: {answer.result()}")
         return answer.result()
 
@@ -164,8 +164,8 @@ async def connect(
         CallbackAPIVersion.VERSION2,
         name,
         protocol=MQTTv5,
-        reconnect_on_failure=False,  # else old acknowledgements go astray
-        manual_ack=True,  # else paho acknowledges before the work
+        reconnect_on_failure=False,  # Else old acknowledgements go astray.
+        manual_ack=True,  # Else paho acknowledges before the work.
     )
     session = Session(client)
     # paho calls us in its own thread.
@@ -199,7 +199,7 @@ async def connect(
             if not session.lost:  # what was acknowledged has to arrive
                 with suppress(OSError):
                     await session.unsubscribe("nothing")  # this needs no right
-        finally:  # also when we are cancelled a second time
+        finally:  # This runs also when we are cancelled a second time.
             code = ReasonCode(PacketTypes.DISCONNECT, identifier=WITH_WILL)
             client.disconnect(code if will else None)
             await asyncio.to_thread(client.loop_stop)

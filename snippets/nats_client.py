@@ -38,8 +38,8 @@ SECONDS = 15.0  # for an answer: longer than a server may stand still
 AWAY = 40.0  # seconds for which the client tries to connect again
 FORGET = 3600.0  # seconds until a reader without a name is deleted
 FIRST_ID = "first-id"
-SIGNS = "!#$%&'*+-.^_`|~ "  # beside letters and digits, in a header's name
-HEAD = "NATS/1.0\r\n\r\n"  # around the headers
+SIGNS = "!#$%&'*+-.^_`|~ "  # A header's name may have these, too.
+HEAD = "NATS/1.0\r\n\r\n"  # It encloses the headers.
 LOST = (
     ConnectionClosedError,
     NoRespondersError,
@@ -151,7 +151,7 @@ async def connect_core(
             end(clock())
 
     async def away() -> None:
-        if user.when() is None:  # else the clock runs already
+        if user.when() is None:  # Else the clock runs already.
             end(clock() + AWAY)
 
     async def back() -> None:
@@ -164,20 +164,20 @@ async def connect_core(
             await connection.connect(
                 **address(),
                 name=name,
-                ping_interval=5,  # two without an answer: it connects anew
+                ping_interval=5,  # After two silent ones it connects anew.
                 allow_reconnect=reconnect,
                 max_reconnect_attempts=-1,  # `away` has the clock
-                pending_size=0,  # else it would send, late, what has failed
+                pending_size=0,  # Else it would send, late, what failed.
                 error_cb=failed,
                 disconnected_cb=away,
                 reconnected_cb=back,
             )
             user.reschedule(None)
-            async with connection:  # and close it
+            async with connection:  # This closes it, too.
                 yield connection
     except (TimeoutError, *LOST) as error:
         if not (user.expired() or isinstance(error, nats.errors.Error)):
-            raise  # a time-out of its user
+            raise  # It is a time-out of its user.
         silent = "no answer, or no such stream or consumer"
         then = f" ({error})" if str(error) else ""
         raise ConnectionError(
@@ -208,7 +208,7 @@ async def declare_log(
         name=name,
         subjects=subjects or [name],
         max_age=keep,  # seconds
-        storage=StorageType.FILE,  # fsynced every 2 minutes by default
+        storage=StorageType.FILE,  # It is fsynced every 2 minutes by default.
         **more,
     )
 
@@ -225,8 +225,8 @@ async def declare_queue(
     await jetstream.add_stream(
         name=name,
         subjects=[name],
-        retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
-        storage=StorageType.FILE,  # fsynced every 2 minutes by default
+        retention=RetentionPolicy.WORK_QUEUE,  # It deletes what is done.
+        storage=StorageType.FILE,  # It is fsynced every 2 minutes by default.
         **more,
     )
     await jetstream.add_consumer(
@@ -241,7 +241,7 @@ async def declare_queue(
 
 async def send(jetstream: JetStreamContext, to: str, body: str) -> None:
     """Publish with an id of its own, and wait for the confirm."""
-    raw = body.encode(errors="surrogateescape")  # any bytes
+    raw = body.encode(errors="surrogateescape")  # It may be any bytes.
     await jetstream.publish(to, raw, headers={"Nats-Msg-Id": str(uuid4())})
 
 
@@ -275,7 +275,7 @@ async def fetch(
             with end_if_cancelled():
                 held = await source.fetch(batch, timeout=5)
         except TimeoutError:
-            continue  # there is nothing
+            continue  # There is nothing.
         done += len(held)
         yield held
 
@@ -363,7 +363,7 @@ async def renewed(held: list[Msg], ack_wait: float) -> AsyncIterator[None]:
     async def renew() -> None:
         while True:
             await asyncio.sleep(ack_wait / 4)
-            with suppress(OutboundBufferLimitError):  # perhaps it is back soon
+            with suppress(OutboundBufferLimitError):  # It may be back soon.
                 for message in held[:]:
                     await message.in_progress()
 

@@ -85,9 +85,9 @@ async def connect() -> AsyncIterator[AbstractChannel]:
             if not channel.is_closed:
                 return
         except ChannelInvalidStateError:
-            pass  # it would not say why
+            pass  # It would not say why.
         except asyncio.CancelledError:
-            # aio-pika's own, as in clock(), or somebody's.
+            # It is aio-pika's own, as in clock(), or somebody's.
             task = asyncio.current_task()
             if not channel.is_closed or (task and task.cancelling()):
                 raise
@@ -113,12 +113,12 @@ async def declare_queue(
 def dead_letters_to(queue: str) -> dict[str, Any]:
     """Return the arguments of a queue whose dead letters go to `queue`."""
     return {
-        "x-dead-letter-exchange": "",  # without one, they are dropped
+        "x-dead-letter-exchange": "",  # Without one, they are dropped.
         "x-dead-letter-routing-key": queue,
         # It stays here until the other queue has it. The default,
         # at-most-once, may lose it.
         "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",  # at-least-once asks for it
+        "x-overflow": "reject-publish",  # At-least-once asks for it.
     }
 
 

@@ -119,7 +119,7 @@ class Worker:
         """Begin a transaction that takes the entry away, and maybe more."""
         requests = self.redis.pipeline(transaction=True)
         requests.xack(self.stream, self.group, number)
-        requests.xdel(self.stream, number)  # else the stream grows for ever
+        requests.xdel(self.stream, number)  # Else the stream grows for ever.
         return requests
 
     async def settle(self, number: str) -> None:
@@ -140,8 +140,8 @@ class Worker:
             await asyncio.sleep(self.lease / 1000 / 4)
             end_if_cancelled()
             for number, _ in held[:]:
-                with suppress(*LOST):  # perhaps it is back soon
-                    if await self.delivery(number):  # take from nobody else
+                with suppress(*LOST):  # It may be back soon.
+                    if await self.delivery(number):  # Nobody else has it.
                         await self._claim(number, idle=0)
 
 
@@ -197,14 +197,14 @@ async def locked(
         yield True
     finally:
         renewal.cancel()
-        await lock.release()  # raises if the lease has ended
+        await lock.release()  # It raises if the lease has ended.
 
 
 async def _renew_lock(lock: Lock, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds / 4)
         end_if_cancelled()
-        with suppress(*LOST):  # perhaps it is back soon
+        with suppress(*LOST):  # It may be back soon.
             await lock.reacquire()
 
 

@@ -16,7 +16,7 @@ caller_gave_up = Event()
 
 class CalledWorker(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        caller_gave_up.wait()  # slow: it outlasts its caller's patience
+        caller_gave_up.wait()  # It outlasts its caller's patience.
         transcoded.append(self.path.removeprefix("/transcode/"))
         self.send_response(204)
         self.end_headers()

@@ -29,7 +29,7 @@ class Broker:
 
     async def consume(self, queue: str) -> AsyncIterator[Message]:
         while True:
-            yield await self.queues[queue].get()  # gone from the queue
+            yield await self.queues[queue].get()  # The queue has lost it.
 
 
 async def work(broker: Broker, worker: str, crash: bool = False) -> None:

@@ -19,7 +19,7 @@ class Message(NamedTuple):
     body: str
 
 
-Queue = asyncio.PriorityQueue[tuple[Message, int]]  # and its deliveries
+Queue = asyncio.PriorityQueue[tuple[Message, int]]  # It has its deliveries.
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Broker:
         consumer = Consumer(self.queues[queue])
         try:
             yield consumer
-        finally:  # also after an exception: this is how a crash looks here
+        finally:  # An exception comes here too, as a crash does.
             for delivery in list(consumer.unacked):
                 delivery.nack()
 

@@ -30,7 +30,7 @@ class Log:
         for line in self.file:
             if line.endswith(b"\n"):
                 self.starts.append(self.starts[-1] + len(line))
-        self.file.truncate(self.starts[-1])  # half a record: never confirmed
+        self.file.truncate(self.starts[-1])  # Half a record was not confirmed.
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -42,8 +42,8 @@ class Log:
     def append(self, text: str) -> int:
         line = json.dumps(text).encode() + b"\n"
         self.file.write(line)
-        self.file.flush()  # out of this process: a kill cannot take it now
-        os.fsync(self.file.fileno())  # on the disk: nor can a power cut
+        self.file.flush()  # It has left: a kill cannot take it now.
+        os.fsync(self.file.fileno())  # Nor can a power cut take it now.
         self.starts.append(self.starts[-1] + len(line))
         return len(self) - 1
 
@@ -111,9 +111,9 @@ async def live(role: str, folder: str, lines: int) -> None:
     assert child.stdout
     for number in range(lines):
         if number:
-            child.stdin.write(b"\n")  # go on
+            child.stdin.write(b"\n")  # It goes on.
         print((await child.stdout.readline()).decode(), end="")
-    child.kill()  # SIGKILL: it gets no chance to tidy up
+    child.kill()  # SIGKILL gives it no chance to tidy up.
     await child.wait()
     print("-- the process is killed")
 

@@ -25,7 +25,7 @@ async def upload(video: str) -> None:
 
 async def transcoder(name: str) -> None:
     with BROKER.consume(QUEUE, name) as tasks:
-        while tasks.unacked:  # one at a time, until none waits
+        while tasks.unacked:  # It takes one until none waits.
             task = tasks.unacked[0]
             video = task.message.body
             if video.endswith(".mp4"):

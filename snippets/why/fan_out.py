@@ -21,7 +21,7 @@ def subscribe(subscriber: str) -> None:
 def publish(video: str) -> None:
     """Say what happened; who wants to know is not in here."""
     copies = BROKER.publish(EVENT, video)
-    BROKER.append(LOG, video)  # the other way: one record, read by all
+    BROKER.append(LOG, video)  # All read one record.
     print(f"{video}: {len(copies)} copies in queues, 1 record in the log")
 
 

@@ -32,7 +32,7 @@ class Notifier:
                 event = events.unacked[0]
                 self.notify(event.message.body)
                 if event.message.body == dies_after:
-                    raise CrashError  # before the broker hears of it
+                    raise CrashError  # The broker does not hear of it.
                 event.ack()
 
     def report(self) -> str:

@@ -35,7 +35,7 @@ async def work_off(database: sqlite3.Connection) -> None:
     while task := database.execute(oldest).fetchone():
         number, video = task
         print(f"worker: transcodes {video}")
-        with database:  # after the work: a crash before it loses nothing
+        with database:  # A crash before it loses nothing.
             database.execute("DELETE FROM tasks WHERE id = ?", [number])
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import statistics
 import sys
+import tokenize
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,38 @@ def imported(snippet: Path) -> set[str]:
         *sys.stdlib_module_names,
         *(path.stem for path in companions(snippet)),
     }
+
+
+#: What no sentence of two words or more begins with, and many a fragment does.
+CONJUNCTION = re.compile(r"(and|also|but|or|which|whose) ")
+
+
+def comments(file: Path) -> Iterator[tuple[int, str, bool]]:
+    """Yield each comment behind its head: its last line, its text, and whether it stands alone."""
+    code = file.read_text()
+    block: list[str] = []
+    lines = code.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        number, column = token.start
+        if token.type != tokenize.COMMENT or number <= 4:
+            continue
+        text = token.string.removeprefix("#").strip()
+        if lines[number - 1][:column].strip():
+            yield number, text, False
+            continue
+        block.append(text)
+        if not lines[number].strip().startswith("#"):
+            yield number, " ".join(block), True
+            block.clear()
+
+
+@pytest.mark.parametrize("file", sorted(SNIPPETS.rglob("*.py")), ids=name)
+def test_comments_are_sentences(file: Path) -> None:
+    """As far as one can see without grammar. A unit or a kind behind a value is a label."""
+    for line, text, alone in comments(file):
+        said = f"{name(file)}:{line}: {text!r} is no sentence: give it a subject and a verb"
+        assert not alone or text.endswith((".", "?", "!", ":")), said
+        assert not CONJUNCTION.match(text), said
 
 
 @each

@@ -18,7 +18,7 @@ def mean_wait(load: float, workers: int, work: Draw) -> float:
     now = waited = 0.0
     free_at = [0.0] * workers
     for _ in range(TASKS):
-        now += chance.expovariate(load * workers)  # the next one arrives
+        now += chance.expovariate(load * workers)  # The next one arrives.
         start = max(now, heapq.heappop(free_at))
         waited += start - now
         heapq.heappush(free_at, start + work(chance))

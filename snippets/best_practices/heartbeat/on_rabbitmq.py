@@ -47,12 +47,12 @@ async def work_on_one(handle: Handler) -> None:
         assert isinstance(failed, int)
         print(f"{message.body.decode()}, delivery {failed + 1}")
         await handle(message.body.decode())
-        await asyncio.sleep(0.1)  # let the loop see what has happened
+        await asyncio.sleep(0.1)  # The loop sees now what happened.
         await message.ack()
 
 
 def transcode(_: str) -> None:
-    time.sleep(LONG)  # computes, and lets nothing else run in its thread
+    time.sleep(LONG)  # It computes, and nothing else runs in its thread.
 
 
 async def in_the_loop(task: str) -> None:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
-# reset: nothing is left of an older account. %W and %R: write or read only.
+# `reset` leaves nothing of an older account. %W may write, %R may read.
 # These are the commands of the work queue. An administrator made its group.
 TAKE = "+xreadgroup +xautoclaim +xclaim +xpending"
 RULES = {

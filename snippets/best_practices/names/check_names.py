@@ -6,7 +6,7 @@
 
 import re
 
-# domain.entity.event, and a version if the old one can't be read any more
+# It is domain.entity.event, and a version if readers of the old one fail.
 SCHEME = re.compile(r"[a-z][a-z0-9]*(\.[a-z][a-z0-9]*){2,3}")
 
 

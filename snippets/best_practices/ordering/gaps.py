@@ -58,11 +58,11 @@ def main() -> None:
     order = InOrder()
     for step in (
         upload,
-        notify,  # overtook, because transcode had to be tried again
+        notify,  # It overtook, as transcode had to be tried again.
         Step("owl", 1, "upload"),
-        upload,  # redelivered
+        upload,  # It is redelivered.
         transcode,
-        Step("owl", 3, "notify"),  # and number 2 never comes
+        Step("owl", 3, "notify"),  # Number 2 never comes.
     ):
         for ready in order.take(step):
             print(f"{ready.video} {ready.number}: {ready.name}")

@@ -87,7 +87,7 @@ async def main() -> None:
         await submit(connection, "cat.mp4")
         await declare(connection, NEW, LIMITED)
         await bind(connection, NEW)  # now both queues get a copy,
-        await unbind(connection, OLD)  # but no task goes to none
+        await unbind(connection, OLD)  # No task goes to none.
         await submit(connection, "dog.mp4")
         print("the old queue's workers finish:", await drain(connection, OLD))
         print("the old queue is deleted:", await delete(connection, OLD))

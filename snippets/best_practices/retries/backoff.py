@@ -67,7 +67,7 @@ async def call(
     budget.called()
     while breaker.allows():
         try:
-            async with asyncio.timeout(seconds):  # no call without an end
+            async with asyncio.timeout(seconds):  # Every call ends.
                 await work()
         except (PassingError, TimeoutError):
             breaker.saw(good=False)
@@ -83,7 +83,7 @@ async def call(
 
 
 async def main() -> None:
-    chance = random.Random(7)  # a fixed seed, so that it prints the same
+    chance = random.Random(7)  # With this seed it prints the same.
     for longest in (4, 60):
         pauses = delays(8, base=0.5, longest=longest, chance=chance)
         print(f"at most {longest} s:", *(f"{pause:.1f}" for pause in pauses))

@@ -38,7 +38,7 @@ async def work(store: Store) -> None:
                 for batch in polled.values():
                     try:
                         await store([text(record) for record in batch])
-                    except ValueError:  # one of them is bad: which?
+                    except ValueError:  # One of them is bad, but which?
                         for record in batch:
                             try:
                                 await store([text(record)])
@@ -68,9 +68,9 @@ async def main() -> None:
         await publish(producer, VIEWS)
         worker = asyncio.create_task(work(store))
         async with asyncio.timeout(60):
-            for _ in range(4):  # one batch, and three of the other
+            for _ in range(4):  # It sends one batch, and three of the other.
                 print(await stored.get())
-        await asyncio.sleep(3)  # and settles, on a busy machine too
+        await asyncio.sleep(3)  # It settles, on a busy machine too.
         print("dead:", *await dead(producer))
         worker.cancel()
         await asyncio.wait([worker])

@@ -46,7 +46,7 @@ async def work(store: Store) -> None:
                     async with db.transaction():
                         if batch:
                             await store([body for _, body in batch])
-                except ValueError:  # one of them is bad: which?
+                except ValueError:  # One of them is bad, but which?
                     for number, body in batch:
                         try:
                             async with db.transaction():
@@ -78,9 +78,9 @@ async def main() -> None:
         await publish(db, VIEWS)
         worker = asyncio.create_task(work(store))
         async with asyncio.timeout(60):
-            for _ in range(4):  # one batch, and three of the other
+            for _ in range(4):  # It sends one batch, and three of the other.
                 print(await stored.get())
-        await asyncio.sleep(3)  # and settles, on a busy machine too
+        await asyncio.sleep(3)  # It settles, on a busy machine too.
         print("dead:", *await dead(db))
         worker.cancel()
         await asyncio.wait([worker])

@@ -58,8 +58,8 @@ async def work(store: Store) -> None:
         while batch := await next_batch(inbox):
             try:
                 await store([text(message) for message in batch])
-                await batch[-1].ack(multiple=True)  # and all before it
-            except ValueError:  # one of them is bad: which?
+                await batch[-1].ack(multiple=True)  # It acks all before it.
+            except ValueError:  # One of them is bad, but which?
                 for message in batch:
                     try:
                         await store([text(message)])
@@ -84,9 +84,9 @@ async def main() -> None:
         await publish(channel, VIEWS)
         worker = asyncio.create_task(work(store))
         async with asyncio.timeout(60):
-            for _ in range(4):  # one batch, and three of the other
+            for _ in range(4):  # It sends one batch, and three of the other.
                 print(await stored.get())
-        await asyncio.sleep(3)  # and settles, on a busy machine too
+        await asyncio.sleep(3)  # It settles, on a busy machine too.
         print("dead:", *await dead(channel))
         worker.cancel()
         await asyncio.wait([worker])

@@ -54,7 +54,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
 
     async def one(record: ConsumerRecord) -> None:
         await _safely(handle, text(record))
-        held[place(record)].remove(record.offset)  # a failed one stays
+        held[place(record)].remove(record.offset)  # A failed one stays.
 
     async def commit_done() -> None:
         async with in_time("positions"):
@@ -63,11 +63,11 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
                 where: min(held[where], default=await position(where))
                 for where in consumer.client.assignment()
             }
-        if ends:  # none before the first share of partitions
+        if ends:  # There is none before the first share of partitions.
             await consumer.commit_up_to(ends)
 
     async def settle() -> None:
-        if running:  # or the next owner would do it at the same time
+        if running:  # Else the next owner would do it as well.
             await asyncio.wait(running)
         await commit_done()
 
@@ -79,13 +79,13 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
                     held[place(record)].add(record.offset)
                     running.add(asyncio.create_task(one(record)))
                 elif not running:
-                    await commit_done()  # also behind a transaction's marker
+                    await commit_done()  # It also gets past a marker.
                 if len(running) == at_once:
                     await asyncio.wait(running, return_when="FIRST_COMPLETED")
                 finished = {task for task in running if task.done()}
                 running -= finished
                 for task in finished:
-                    task.result()  # raises what its handler raised
+                    task.result()  # It raises what its handler raised.
                 if finished:
                     await commit_done()
         finally:
@@ -109,8 +109,8 @@ async def main() -> None:
         async with asyncio.timeout(60):
             tasks = sorted([await done.get() for _ in range(count)])
         print("a worker did", *tasks)
-        await asyncio.sleep(3)  # and acknowledges, on a busy machine too
-        worker.cancel()  # as if its process ended
+        await asyncio.sleep(3)  # It acknowledges, on a busy machine too.
+        worker.cancel()  # This is as if its process ended.
         await asyncio.wait([worker])
         go.set()  # now, cat.mp4 can be done too
 

@@ -49,7 +49,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
             held.append(message)
             await _safely(handle, text(message))
             held.remove(message)
-            await message.ack_sync(SECONDS)  # of this task alone
+            await message.ack_sync(SECONDS)  # It is for this task alone.
 
     async with connect() as jetstream, renewed(held, ACK_WAIT):
         try:
@@ -76,8 +76,8 @@ async def main() -> None:
         async with asyncio.timeout(60):
             tasks = sorted([await done.get() for _ in range(count)])
         print("a worker did", *tasks)
-        await asyncio.sleep(3)  # and acknowledges, on a busy machine too
-        worker.cancel()  # as if its process ended
+        await asyncio.sleep(3)  # It acknowledges, on a busy machine too.
+        worker.cancel()  # This is as if its process ended.
         await asyncio.wait([worker])
         go.set()  # now, cat.mp4 can be done too
 

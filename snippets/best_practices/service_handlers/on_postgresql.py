@@ -85,8 +85,8 @@ async def main() -> None:
         async with asyncio.timeout(60):
             tasks = sorted([await done.get() for _ in range(count)])
         print("a worker did", *tasks)
-        await asyncio.sleep(3)  # and acknowledges, on a busy machine too
-        worker.cancel()  # as if its process ended
+        await asyncio.sleep(3)  # It acknowledges, on a busy machine too.
+        worker.cancel()  # This is as if its process ended.
         await asyncio.wait([worker])
         go.set()  # now, cat.mp4 can be done too
 

@@ -43,7 +43,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
     async def one(message: AbstractIncomingMessage) -> None:
         body = message.body.decode(errors="surrogateescape")
         await _safely(handle, body)
-        await message.ack()  # of this task alone
+        await message.ack()  # It is for this task alone.
 
     # A connection of its own: with it, what the worker holds goes back.
     async with connect() as channel:
@@ -76,8 +76,8 @@ async def main() -> None:
         async with asyncio.timeout(60):
             tasks = sorted([await done.get() for _ in range(count)])
         print("a worker did", *tasks)
-        await asyncio.sleep(3)  # and acknowledges, on a busy machine too
-        worker.cancel()  # as if its process ended
+        await asyncio.sleep(3)  # It acknowledges, on a busy machine too.
+        worker.cancel()  # This is as if its process ended.
         await asyncio.wait([worker])
         go.set()  # now, cat.mp4 can be done too
 

@@ -48,7 +48,7 @@ async def work(handle: Handler, at_once: int = AT_ONCE) -> None:
             async with queue.renewed(held):
                 for number, fields in held:
                     await _safely(handle, fields.get("task", str(fields)))
-                    await queue.settle(number)  # XACK, for this task alone
+                    await queue.settle(number)  # It acks this task alone.
 
     async with connect() as redis:
         queue = Worker(redis, QUEUE, GROUP, WORKER, LEASE)
@@ -76,8 +76,8 @@ async def main() -> None:
         async with asyncio.timeout(60):
             tasks = sorted([await done.get() for _ in range(count)])
         print("a worker did", *tasks)
-        await asyncio.sleep(3)  # and acknowledges, on a busy machine too
-        worker.cancel()  # as if its process ended
+        await asyncio.sleep(3)  # It acknowledges, on a busy machine too.
+        worker.cancel()  # This is as if its process ended.
         await asyncio.wait([worker])
         go.set()  # now, cat.mp4 can be done too
 

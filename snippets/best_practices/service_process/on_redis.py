@@ -29,7 +29,7 @@ Handler = Callable[[str], Awaitable[None]]
 def beat() -> None:
     """Tell those who watch this process that the broker has answered."""
     ALIVE.touch()
-    if watchdog := os.getenv("NOTIFY_SOCKET"):  # systemd's
+    if watchdog := os.getenv("NOTIFY_SOCKET"):  # It is systemd's.
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
             notice.connect(watchdog.replace("@", "\0", 1))
             notice.send(b"READY=1\nWATCHDOG=1")
@@ -53,7 +53,7 @@ async def work(redis: Redis, handle: Handler) -> None:
     queue = Worker(redis, QUEUE, GROUP, WORKER, LEASE)
     while not stop.is_set():
         held = await queue.take(block=500)
-        beat()  # twice a second, with or without a task
+        beat()  # It beats twice a second, with or without a task.
         for number, fields in held:
             renewal = asyncio.create_task(renew(redis, number))
             try:

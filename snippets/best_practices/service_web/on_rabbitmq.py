@@ -27,7 +27,7 @@ QUEUE, DEAD = "transcode", "transcode.dead"
 ASK_SECONDS, SILENT_SECONDS = 2, 10
 
 log = logging.getLogger("transcoder")
-transcoded = deque[str](maxlen=100)  # the last ones, to look at
+transcoded = deque[str](maxlen=100)  # They are here to look at.
 
 
 class Link:
@@ -43,7 +43,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Connect once, before the first request; leave after the last one."""
     keeper = asyncio.create_task(keep_connected())
     try:
-        async with clock("connection"):  # else the application doesn't start
+        async with clock("connection"):  # Else the application doesn't start.
             await Link.ready.wait()
         yield
     finally:
@@ -52,7 +52,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 async def keep_connected() -> None:
-    while True:  # for as long as the process lives
+    while True:  # It goes on for as long as the process lives.
         try:
             # It ends when the consumer does: nobody would be told otherwise.
             async with connect() as channel:
@@ -60,7 +60,7 @@ async def keep_connected() -> None:
                 async with clock("answer", 10):
                     await channel.set_qos(prefetch_count=4)
                     await (await declare(channel)).consume(work)
-                while True:  # a question that only the broker can answer
+                while True:  # Only the broker can answer this.
                     async with clock("answer", 5):
                         await declare(channel)
                     Link.heard = time.monotonic()
@@ -79,7 +79,7 @@ async def declare(channel: AbstractChannel) -> AbstractQueue:
 async def work(message: AbstractIncomingMessage) -> None:
     task = message.body.decode(errors="surrogateescape")
     try:
-        await asyncio.sleep(0.1)  # transcode
+        await asyncio.sleep(0.1)  # This transcodes it.
         transcoded.append(task)
     except Exception:
         log.exception("failed: %r", task)
@@ -97,7 +97,7 @@ async def upload(name: str) -> None:
     try:
         async with clock("confirm", 5):
             await Link.channel.default_exchange.publish(message, QUEUE)
-    except Exception as error:  # not accepted before the broker confirms
+    except Exception as error:  # It is accepted when the broker confirms.
         raise HTTPException(503, f"not accepted: {error!r}") from error
 
 

@@ -22,7 +22,7 @@ async def declare(channel: AbstractChannel) -> None:
 async def submit(
     channel: AbstractChannel, tasks: Iterable[str], window: int = WINDOW
 ) -> None:
-    left = iter(tasks)  # which all lanes share
+    left = iter(tasks)  # All lanes share it.
 
     async def lane() -> None:
         for task in left:

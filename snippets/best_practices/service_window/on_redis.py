@@ -20,7 +20,7 @@ async def submit(
     redis: Redis, tasks: Iterable[str], window: int = WINDOW
 ) -> None:
     left = iter(tasks)
-    async with redis.client() as one:  # one connection: the client's own
+    async with redis.client() as one:  # It keeps one connection.
         while batch := list(islice(left, window)):
             requests = one.pipeline(transaction=False)
             for task in batch:

@@ -42,7 +42,7 @@ async def work(handle: Handler) -> None:
             try:
                 (message,) = await queue.fetch(1, timeout=1)
             except TimeoutError:
-                continue  # there was nothing to do
+                continue  # There was nothing to do.
             async with renewed([message], ACK_WAIT):
                 await _finish(message, handle, stop)
 
@@ -56,7 +56,7 @@ async def _finish(message: Msg, handle: Handler, stop: asyncio.Event) -> None:
         await asyncio.wait({task, signalled}, return_when="FIRST_COMPLETED")
         await asyncio.wait({task}, timeout=GRACE)
         if task.done():
-            task.result()  # raises what the handler raised
+            task.result()  # It raises what the handler raised.
             await message.ack_sync(SECONDS)
             return
     finally:
@@ -66,7 +66,7 @@ async def _finish(message: Msg, handle: Handler, stop: asyncio.Event) -> None:
     # What it does in a thread goes on: nobody else may begin before its end.
     # If SIGKILL comes first, the task goes to another after ACK_WAIT.
     await asyncio.get_running_loop().shutdown_default_executor()
-    await message.nak()  # or others would wait for ACK_WAIT
+    await message.nak()  # Else others would wait for ACK_WAIT.
 
 
 async def main() -> None:
@@ -75,7 +75,7 @@ async def main() -> None:
 
     async def handle(task: str, delivery: int | None) -> None:
         print(f"{task}: delivery {delivery}")
-        os.kill(os.getpid(), signal.SIGTERM)  # as an orchestrator would
+        os.kill(os.getpid(), signal.SIGTERM)  # An orchestrator does this.
         await asyncio.sleep(0.1)
         print(f"{task}: done, in spite of SIGTERM")
 

@@ -38,7 +38,7 @@ async def no_limit_yet() -> AsyncIterator[asyncio.Timeout]:
             yield limit
     except TimeoutError:
         if not limit.expired():
-            raise  # the handler's own
+            raise  # It is the handler's own.
         late = f"still at work {GRACE} s after SIGTERM: the task goes back"
         raise TimeoutError(late) from None
 
@@ -57,7 +57,7 @@ async def work(handle: Handler) -> None:
         async def leave() -> None:
             await stop.wait()
             limit.reschedule(loop.time() + GRACE)
-            await messages.close()  # no new tasks: the loop below ends
+            await messages.close()  # No new tasks come: the loop below ends.
 
         leaving = asyncio.create_task(leave())
         async for message in messages:
@@ -66,14 +66,14 @@ async def work(handle: Handler) -> None:
             task = text(message)
             await handle(task, failed + 1)
             if stop.is_set():
-                await leaving  # or the ack brings another task
+                await leaving  # Else the ack brings another task.
             await message.ack()
 
 
 async def main() -> None:
     async def handle(task: str, delivery: int | None) -> None:
         print(f"{task}: delivery {delivery}")
-        os.kill(os.getpid(), signal.SIGTERM)  # as an orchestrator would
+        os.kill(os.getpid(), signal.SIGTERM)  # An orchestrator does this.
         await asyncio.sleep(0.1)
         print(f"{task}: done, in spite of SIGTERM")
 

@@ -22,7 +22,7 @@ async def work(name: str, acknowledge: str) -> None:
         async with queue.iterator(no_ack=acknowledge == "before") as messages:
             async for message in messages:
                 print("took", message.body.decode(), flush=True)
-                await asyncio.Event().wait()  # the task
+                await asyncio.Event().wait()  # This is the task.
                 await message.ack()
 
 
@@ -48,7 +48,7 @@ async def survives(name: str, acknowledge: str, seconds: float) -> bool:
         )
         assert worker.stdout
         assert await worker.stdout.readline() == b"took cat.mp4\n"
-        worker.kill()  # SIGKILL: no `finally`, no goodbye to the broker
+        worker.kill()  # With SIGKILL, it does not even say goodbye.
         await worker.wait()
 
         async def is_there() -> bool:

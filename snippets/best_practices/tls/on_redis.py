@@ -20,7 +20,7 @@ URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 
 async def ask(url: str, ca_file: Path) -> str:
     """Connect as an application should, and tell how it went."""
-    # rediss, with two s. Without ssl_ca_certs: the system's authorities.
+    # It is rediss, with two s. Without ssl_ca_certs, it asks the system.
     if url.startswith("rediss:"):
         url += f"?ssl_ca_certs={ca_file}"
     try:

@@ -21,7 +21,7 @@ import kafka_client
 
 TOPIC, GROUP = "uploads", "thumbnails"
 
-spans = InMemorySpanExporter()  # in production: an OTLP exporter
+spans = InMemorySpanExporter()  # In production, take an OTLP exporter.
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(spans))
 tracer = provider.get_tracer("video-platform")
@@ -42,7 +42,7 @@ async def send(producer: AIOKafkaProducer, video: str) -> None:
         f"send {TOPIC}", kind=SpanKind.PRODUCER, attributes=attributes("send")
     ):
         carrier: dict[str, str] = {}
-        propagate.inject(carrier)  # the span's ids, as `traceparent`
+        propagate.inject(carrier)  # It adds the ids, as `traceparent`.
         headers = [(name, value.encode()) for name, value in carrier.items()]
         await kafka_client.send(
             producer, TOPIC, video, key=video.encode(), headers=headers
@@ -71,7 +71,7 @@ def process(records: Sequence[ConsumerRecord]) -> None:
             "messaging.batch.message_count": len(records),
         },
     ):
-        pass  # the work, which has its own spans
+        pass  # The work has its own spans.
 
 
 async def main() -> None:

@@ -20,7 +20,7 @@ from nats_client import SECONDS, connect
 
 STREAM, WORKERS = "traced", "workers"
 
-spans = InMemorySpanExporter()  # in production: an OTLP exporter
+spans = InMemorySpanExporter()  # In production, take an OTLP exporter.
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(spans))
 tracer = provider.get_tracer("video-platform")
@@ -41,7 +41,7 @@ async def send(jetstream: JetStreamContext, task: str) -> None:
         f"send {STREAM}", kind=SpanKind.PRODUCER, attributes=attributes("send")
     ):
         headers: dict[str, str] = {}
-        propagate.inject(headers)  # the span's ids, as `traceparent`
+        propagate.inject(headers)  # It adds the ids, as `traceparent`.
         await jetstream.publish(STREAM, task.encode(), headers=headers)
 
 
@@ -50,7 +50,7 @@ async def process(message: Msg) -> None:
     context = trace.get_current_span(sender).get_span_context()
     with tracer.start_as_current_span(
         f"process {STREAM}",
-        context=sender,  # parent: good where each message is handled alone
+        context=sender,  # A parent is right for one message at a time.
         links=[Link(context)] if context.is_valid else [],
         kind=SpanKind.CONSUMER,
         attributes={

@@ -19,7 +19,7 @@ from rabbitmq_client import connect, declare_queue, publish
 
 QUEUE = "traced"
 
-spans = InMemorySpanExporter()  # in production: an OTLP exporter
+spans = InMemorySpanExporter()  # In production, take an OTLP exporter.
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(spans))
 tracer = provider.get_tracer("video-platform")
@@ -43,7 +43,7 @@ async def send(channel: AbstractChannel, task: str, number: str) -> None:
         attributes=attributes("send", number),
     ):
         carrier: dict[str, str] = {}
-        propagate.inject(carrier)  # the span's ids, as `traceparent`
+        propagate.inject(carrier)  # It adds the ids, as `traceparent`.
         await publish(
             channel,
             QUEUE,
@@ -59,12 +59,12 @@ async def process(message: AbstractIncomingMessage) -> None:
     context = trace.get_current_span(sender).get_span_context()
     with tracer.start_as_current_span(
         f"process {QUEUE}",
-        context=sender,  # parent: good where each message is handled alone
+        context=sender,  # A parent is right for one message at a time.
         links=[Link(context)] if context.is_valid else [],
         kind=SpanKind.CONSUMER,
         attributes=attributes("process", message.message_id or ""),
     ):
-        await message.ack()  # after the work, which has its own spans
+        await message.ack()  # The work is done, and has its own spans.
 
 
 async def main() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 QUEUE = "transcode"
 LIMIT = 5  # tasks that may wait; usual: what workers do in minutes
 LONGEST_PAUSE = 1.0  # seconds
@@ -56,7 +56,7 @@ async def work(
             await handle(delivery.message.body)
             done += 1
             if done == limit:
-                consumer.prefetch = 0  # or the ack would bring another task
+                consumer.prefetch = 0  # Else the ack would bring another task.
             delivery.ack()
             if done == limit:
                 return

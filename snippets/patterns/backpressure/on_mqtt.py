@@ -51,7 +51,7 @@ async def submit(
             return confirmed  # the caller decides about the rest
         if not await producer.publish(TOPIC, task):
             raise LookupError("no worker has a session: call declare()")
-        producer.ack(credit)  # it is spent
+        producer.ack(credit)  # It is spent.
     return len(tasks)
 
 

@@ -57,9 +57,9 @@ async def offer(channel: AbstractChannel, task: str) -> bool:
     try:
         await publish(channel, QUEUE, task.encode())
     except PublishError:
-        raise  # returned: there is no such queue
+        raise  # It came back: there is no such queue.
     except DeliveryError:
-        return False  # a nack: the queue did not take it
+        return False  # It is a nack: the queue did not take it.
     return True
 
 
@@ -74,7 +74,7 @@ async def work(
             await handle(task)
             done += 1
             if done == limit:
-                await messages.close()  # or the ack brings another task
+                await messages.close()  # Else the ack brings another task.
             await message.ack()
 
 

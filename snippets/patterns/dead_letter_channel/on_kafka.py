@@ -37,7 +37,7 @@ async def work(
     handle: Handler,
     limit: int | None = None,
 ) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     async with consume(GROUP, worker, TOPIC) as consumer:
         while not limit or settled < limit:
             async with consumer.next() as record:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 QUEUE, DEAD = "transcode", "transcode.dead"
 LIMIT = 3  # attempts
 MESSAGES = ['{"video": "cat.mp4"}', '{"video": "dog.mp4"}', "video=owl.mp4"]
@@ -30,7 +30,7 @@ async def submit(messages: Sequence[str]) -> None:
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     with BROKER.consume(QUEUE, worker) as consumer:
         async for delivery in consumer:
             video = ""
@@ -63,7 +63,7 @@ async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
                 letter = await operator.inbox.get()
                 back, its = letter.message.body, letter.message.headers
                 BROKER.publish(QUEUE, back, 1e9, **its)
-                letter.ack()  # last: a crash repeats it, and loses nothing
+                letter.ack()  # A crash repeats it, and loses nothing.
     return found
 
 

@@ -21,7 +21,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 
 async def declare() -> None:
-    async with connect("A", WEEK) as session:  # see work queue
+    async with connect("A", WEEK) as session:  # The work queue says why.
         await session.subscribe(TOPIC)
 
 
@@ -60,8 +60,8 @@ async def dead(redrive: bool = False) -> list[tuple[str, str, int]]:
     """Look at the dead letters (body, reason, attempts), or send them back."""
     found, end = [], f"{DEAD}/{uuid4()}"
     async with connect() as client:
-        await client.subscribe(f"{DEAD}/+", qos=0)  # of QoS 1, 1000 at most
-        await client.publish(end)  # comes after all that is retained
+        await client.subscribe(f"{DEAD}/+", qos=0)  # With QoS 1, 1000 come.
+        await client.publish(end)  # It comes after all that is retained.
         async for letter in client.messages(seconds=10):
             client.ack(letter)
             if letter.topic == end:

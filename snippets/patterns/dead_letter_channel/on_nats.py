@@ -24,7 +24,7 @@ Handler = Callable[[str], Awaitable[None]]
 
 async def declare(jetstream: JetStreamContext) -> None:
     await nats_client.declare_queue(jetstream, QUEUE, WORKERS, ACK_WAIT)
-    await jetstream.add_stream(name=DEAD, subjects=[DEAD])  # no limit
+    await jetstream.add_stream(name=DEAD, subjects=[DEAD])  # It has no limit.
 
 
 async def submit(jetstream: JetStreamContext, messages: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ async def submit(jetstream: JetStreamContext, messages: Sequence[str]) -> None:
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
     async with connect(worker) as jetstream:
-        settled = 0  # done or dead
+        settled = 0  # It counts what is done or dead.
         async for message in consume(jetstream, QUEUE, WORKERS):
             number = message.metadata.num_delivered
             video = ""

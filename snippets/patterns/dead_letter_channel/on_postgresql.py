@@ -45,19 +45,19 @@ async def declare(db: Connection) -> None:
 
 
 async def submit(db: Connection, messages: Sequence[str]) -> None:
-    async with db.transaction():  # all of them, or none
+    async with db.transaction():  # It takes all, or none.
         for body in messages:
             await db.execute("INSERT INTO task (body) VALUES (%s)", [body])
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     # One connection counts outside the transaction that a crash rolls back.
     async with connect(worker) as db, connect(worker) as counter:
         while not limit or settled < limit:
             async with db.transaction():
                 found = await db.execute(LOCK_NEXT)
-                async for number, body in found:  # one task, or none
+                async for number, body in found:  # There is one, or none.
                     counted = await counter.execute(COUNT, [number])
                     [[tries]] = await counted.fetchall()
                     video = ""
@@ -68,7 +68,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                         await handle(video)
                     except Exception as error:
                         if video and tries < LIMIT:
-                            continue  # unlocks it for the next attempt
+                            continue  # It is free for the next attempt.
                         why = repr(error)[:200], min(tries, LIMIT)
                         await db.execute(BURY, [*why, number])
                     await db.execute(REMOVE, {"id": number})

@@ -29,12 +29,12 @@ async def declare(channel: AbstractChannel) -> None:
 
 
 async def submit(channel: AbstractChannel, messages: Sequence[str]) -> None:
-    for body in messages:  # any bytes
+    for body in messages:  # It may be any bytes.
         await publish(channel, QUEUE, raw(body))
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     # The worker takes one: if it dies, all that it holds count as tried.
     async with open_consumer(QUEUE, 1, worker) as (_, messages):
         async for message in messages:
@@ -49,7 +49,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
             if done or not video or failures == LIMIT - 1:
                 settled += 1
             if settled and settled == limit:
-                await messages.close()  # or another one comes
+                await messages.close()  # Else another one comes.
             if done:
                 await message.ack()
             else:
@@ -70,7 +70,7 @@ async def dead(
         if redrive:
             # A copy, with the id, the trace and the headers it had.
             await rabbitmq.forward(channel, QUEUE, letter, {})
-            await letter.ack()  # last: a crash repeats, and loses nothing
+            await letter.ack()  # A crash repeats it, and loses nothing.
         else:
             await letter.nack(requeue=True)  # 4.3 does not count it.
     return sorted(found)

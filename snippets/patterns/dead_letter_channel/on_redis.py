@@ -31,7 +31,7 @@ async def submit(redis: Redis, messages: Sequence[str]) -> None:
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     async with connect() as redis:
         queue = Worker(redis, QUEUE, GROUP, worker, LEASE)
         while limit is None or settled < limit:
@@ -40,7 +40,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 try:
                     if delivery > LIMIT:  # its workers died, or were too slow
                         raise TimeoutError("no answer to the last attempt")
-                    body = fields["body"].encode()  # raises if no UTF-8
+                    body = fields["body"].encode()  # It must be UTF-8.
                     video = str(json.loads(body)["video"])
                     await handle(video)
                 except Exception as error:

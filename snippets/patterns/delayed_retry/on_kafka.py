@@ -46,7 +46,7 @@ async def submit(producer: AIOKafkaProducer, messages: Sequence[str]) -> None:
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     opened = consume(GROUP, worker, TOPIC, WAIT)
     async with opened as consumer, connect() as producer:
         while not limit or settled < limit:
@@ -69,10 +69,10 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                         to = TopicPartition(WAIT, PAUSES.index(pause))
                         due = str(time.time() + pause)
                         notes = {"attempt": str(number + 1), "due": due}
-                    else:  # malformed: at once, as no attempt can help
+                    else:  # It is malformed: no attempt can help.
                         settled += 1
                     await copy(producer, to, record, notes)
-                await consumer.commit(record)  # last
+                await consumer.commit(record)  # A crash repeats it.
 
 
 async def dead() -> list[tuple[str, int]]:

@@ -13,7 +13,7 @@ from random import Random
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 QUEUE, DEAD = "transcode", "dead"
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
 # In one queue for all, a short delay would wait behind a long one.
@@ -48,7 +48,7 @@ def publish(
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     with BROKER.consume(QUEUE, worker) as consumer:
         async for delivery in consumer:
             body, number, video = delivery.message.body, 1, ""
@@ -63,10 +63,10 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                     pause = delay(number, RANDOM)
                     again = {**headers, "attempt": str(number + 1)}
                     publish(WAITS[pause], body, again, pause)
-                else:  # malformed: at once, as no attempt can help
+                else:  # It is malformed: no attempt can help.
                     publish(DEAD, body, {**headers, "attempt": str(number)})
                     settled += 1
-            delivery.ack()  # last: a crash repeats it, and loses nothing
+            delivery.ack()  # A crash repeats it, and loses nothing.
             if settled == limit:
                 return
 
@@ -78,7 +78,7 @@ async def dead() -> list[tuple[str, int]]:
 
 
 async def main() -> None:
-    RANDOM.seed(4)  # only so that each run takes the same queues
+    RANDOM.seed(4)  # Each run of main() takes the same queues.
     await declare()
     times: list[float] = []
 

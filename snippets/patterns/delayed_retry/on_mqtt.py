@@ -28,7 +28,7 @@ def delay(attempt: int, random: Random) -> float:
 
 
 async def declare() -> None:
-    async with connect("A", WEEK) as session:  # see work queue
+    async with connect("A", WEEK) as session:  # The work queue says why.
         await session.subscribe(TOPIC)
 
 
@@ -61,16 +61,16 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
 
 
 async def dead() -> list[tuple[str, int]]:
-    found, end = [], f"{DEAD}/0/{uuid4()}"  # each body, and its attempts
+    found, end = [], f"{DEAD}/0/{uuid4()}"  # It has body and attempts.
     async with connect() as client:
-        await client.subscribe(f"{DEAD}/#", qos=0)  # of QoS 1, 1000 at most
-        await client.publish(end)  # comes after all that is retained
+        await client.subscribe(f"{DEAD}/#", qos=0)  # With QoS 1, 1000 come.
+        await client.publish(end)  # It comes after all that is retained.
         async for letter in client.messages(seconds=10):
             client.ack(letter)
             if letter.topic == end:
                 break
             body = letter.payload.decode(errors="surrogateescape")
-            tried = letter.topic.split("/")[-2]  # or another program's name
+            tried = letter.topic.split("/")[-2]  # Others may name it so.
             found.append((body, int(tried) if tried.isdecimal() else 0))
     return found
 

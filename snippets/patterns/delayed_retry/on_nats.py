@@ -34,7 +34,7 @@ def delay(attempt: int, random: Random) -> float:
 
 async def declare(jetstream: JetStreamContext) -> None:
     await declare_queue(jetstream, QUEUE, WORKERS, ACK_WAIT, WAITING)
-    await jetstream.add_stream(name=DEAD, subjects=[DEAD])  # no limit
+    await jetstream.add_stream(name=DEAD, subjects=[DEAD])  # It has no limit.
 
 
 async def submit(jetstream: JetStreamContext, messages: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ async def submit(jetstream: JetStreamContext, messages: Sequence[str]) -> None:
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     async with connect(worker) as jetstream:
         async for message in consume(jetstream, QUEUE, WORKERS):
             number = message.metadata.num_delivered
@@ -61,7 +61,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 # Malformed: at once, as no attempt can help.
                 attempt = str(min(number, LIMIT))
                 await forward(jetstream, DEAD, message, Attempt=attempt)
-            await message.ack_sync(SECONDS)  # last: a crash repeats it
+            await message.ack_sync(SECONDS)  # A crash repeats it.
             settled += 1
             if settled == limit:
                 return

@@ -46,18 +46,18 @@ async def declare(db: Connection) -> None:
 
 
 async def submit(db: Connection, messages: Sequence[str]) -> None:
-    async with db.transaction():  # all of them, or none
+    async with db.transaction():  # It takes all, or none.
         for body in messages:
             await db.execute("INSERT INTO task (body) VALUES (%s)", [body])
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     async with connect(worker) as db:
         while not limit or settled < limit:
             async with db.transaction():  # a crash undoes all of it
                 found = await db.execute(LOCK_NEXT)
-                async for task, body, number in found:  # one, or none
+                async for task, body, number in found:  # It is one, or none.
                     video = ""
                     try:
                         video = str(json.loads(body)["video"])

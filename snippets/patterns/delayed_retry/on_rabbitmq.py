@@ -48,13 +48,13 @@ async def declare(channel: AbstractChannel) -> None:
 
 
 async def submit(channel: AbstractChannel, messages: Sequence[str]) -> None:
-    for body in messages:  # any bytes
+    for body in messages:  # It may be any bytes.
         raw = body.encode(errors="surrogateescape")
         await publish(channel, QUEUE, raw, headers={"attempt": 1})
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     async with open_consumer(QUEUE, 1, worker) as (channel, messages):
         async for message in messages:
             number, video = 1, ""
@@ -64,7 +64,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 await handle(video)
                 settled += 1
             except Exception:
-                to, pause = DEAD, 0.0  # malformed: no attempt can help
+                to, pause = DEAD, 0.0  # It is malformed: no attempt helps.
                 if video and 0 < number < LIMIT:
                     pause = delay(number, RANDOM)
                     to, number = WAITS[pause], number + 1
@@ -74,8 +74,8 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 # A copy, with the id, the trace and the headers it had.
                 await rabbitmq.forward(channel, to, message, note, pause)
             if settled and settled == limit:
-                await messages.close()  # or another one comes
-            await message.ack()  # last: a crash repeats, and loses nothing
+                await messages.close()  # Else another one comes.
+            await message.ack()  # A crash repeats it, and loses nothing.
 
 
 async def dead(channel: AbstractChannel) -> list[tuple[str, int]]:

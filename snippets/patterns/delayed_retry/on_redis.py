@@ -47,7 +47,7 @@ async def submit(redis: Redis, messages: Sequence[str]) -> None:
 
 
 async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
-    settled = 0  # done or dead
+    settled = 0  # It counts what is done or dead.
     async with connect() as redis:
         come_back = redis.register_script(RETURN)
         queue = Worker(redis, QUEUE, GROUP, worker, LEASE)
@@ -57,7 +57,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                 number, video = 1, ""
                 try:
                     number = int(fields.get("attempt", 1))
-                    body = fields["body"].encode()  # raises if no UTF-8
+                    body = fields["body"].encode()  # It must be UTF-8.
                     video = str(json.loads(body)["video"])
                     await handle(video)
                 except Exception:
@@ -67,7 +67,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
                         flat = [entry, *chain(*again.items())]
                         task = json.dumps(flat, ensure_ascii=False)
                         due = await now(redis) + delay(number, RANDOM)
-                        settle = queue.settling(entry)  # one transaction
+                        settle = queue.settling(entry)  # It is one step.
                         settle.zadd(WAITING, {task: due})
                         await settle.execute()
                         continue

@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 import kafka_client
 from kafka_client import consume, create_topics, in_time, raw, text
 
-VIEWS = TopicPartition("views", 0)  # one partition: events stay in order
-KEEP = {"retention.ms": "-1"}  # for ever; the default is 7 days
+VIEWS = TopicPartition("views", 0)  # One partition keeps the order.
+KEEP = {"retention.ms": "-1"}  # It is kept for ever, not 7 days.
 NONE = {"auto_offset_reset": "none"}  # an offset that is gone is an error
 # Fields that events got later, and what stands for them in older events.
 ADDED = {"kind": "viewed", "country": "unknown"}
@@ -29,9 +29,9 @@ Handler = Callable[[str], Awaitable[None]]
 
 def take(state: State, position: int, body: bytes) -> bool:
     """Take an event into the state; say whether it counts."""
-    state["at"] = position + 1  # where to go on
+    state["at"] = position + 1  # It says where to go on.
     try:
-        event = ADDED | json.loads(body.decode())  # more fields: ignored
+        event = ADDED | json.loads(body.decode())  # It ignores more fields.
         known = bool(event["kind"] == "viewed")
         key = event[state["by"] if known else "kind"].strip()
     except Exception:  # whatever is wrong with it: set it aside
@@ -45,7 +45,7 @@ def take(state: State, position: int, body: bytes) -> bool:
 def save(file: str, state: State) -> None:
     new = Path(f"{file}.new")
     new.write_text(json.dumps(state))
-    new.replace(file)  # the views and the position together, or neither
+    new.replace(file)  # It changes both together, or neither.
 
 
 async def publish(producer: AIOKafkaProducer, events: Sequence[str]) -> None:

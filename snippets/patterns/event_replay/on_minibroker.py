@@ -13,7 +13,7 @@ from typing import Any
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 LOG = "views"
 # Fields that events got later, and what stands for them in older events.
 ADDED = {"kind": "viewed", "country": "unknown"}
@@ -31,9 +31,9 @@ Handler = Callable[[str], Awaitable[None]]
 
 def take(state: State, position: int, body: str) -> bool:
     """Take an event into the state; say whether it counts."""
-    state["at"] = position + 1  # where to go on
+    state["at"] = position + 1  # It says where to go on.
     try:
-        event = ADDED | json.loads(body)  # more fields: ignored
+        event = ADDED | json.loads(body)  # It ignores more fields.
         known = bool(event["kind"] == "viewed")
         key = event[state["by"] if known else "kind"].strip()
     except Exception:  # whatever is wrong with it: set it aside
@@ -47,7 +47,7 @@ def take(state: State, position: int, body: str) -> bool:
 def save(file: str, state: State) -> None:
     new = Path(f"{file}.new")
     new.write_text(json.dumps(state))
-    new.replace(file)  # the views and the position together, or neither
+    new.replace(file)  # It changes both together, or neither.
 
 
 async def publish(events: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 from mqtt_session import Session, connect
 
 VIEWS, WEEK = "views", 7 * 24 * 3600  # seconds that a session waits
-ADDED = {"kind": "viewed", "country": "unknown"}  # which old events lack
+ADDED = {"kind": "viewed", "country": "unknown"}  # Old events lack these.
 State = dict[str, Any]
 Handler = Callable[[str], Awaitable[None]]
 
@@ -24,7 +24,7 @@ Handler = Callable[[str], Awaitable[None]]
 def take(state: State, topic: str, body: bytes) -> bool:
     """Take an event into the state; say whether it counts."""
     try:
-        event = ADDED | json.loads(body.decode())  # more fields: ignored
+        event = ADDED | json.loads(body.decode())  # It ignores more fields.
         known = bool(event["kind"] == "viewed")
         key = event[state["by"] if known else "kind"].strip()
     except Exception:  # whatever is wrong with it: set it aside
@@ -53,12 +53,12 @@ async def publish(client: Session, events: Sequence[str]) -> None:
 async def replay(file: str, by: str = "video") -> State:
     state: State = {"by": by, "views": {}, "ignored": {}, "aside": {}}
     name, end = Path(file).stem, f"replayed/{uuid4()}"
-    async with connect(name):  # without an expiry: ends the session there is
+    async with connect(name):  # No expiry: this ends the session there is.
         pass
     async with connect(name, WEEK) as session:
         await session.subscribe(end)
         await session.subscribe(f"{VIEWS}/+")
-        await session.publish(end)  # comes behind the retained messages
+        await session.publish(end)  # It comes behind the retained ones.
         async for message in session.messages(seconds=30):
             session.ack(message)
             if message.topic == end:

@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 from nats_client import connect, fetch, present, read_from, send
 
 VIEWS = "views"
-ADDED = {"kind": "viewed", "country": "unknown"}  # if an event is older
+ADDED = {"kind": "viewed", "country": "unknown"}  # Older events lack them.
 EVENTS = [
     '{"video":"cat.mp4"}',
     '{"video":"dog.mp4","country":"AT"}',
@@ -31,9 +31,9 @@ Handler = Callable[[str], Awaitable[None]]
 
 def take(state: State, position: int, body: bytes) -> bool:
     """Take an event into the state; say whether it counts."""
-    state["at"] = position + 1  # where to go on
+    state["at"] = position + 1  # It says where to go on.
     try:
-        event = ADDED | json.loads(body.decode())  # more fields: ignored
+        event = ADDED | json.loads(body.decode())  # It ignores more fields.
         known = bool(event["kind"] == "viewed")
         key = event[state["by"] if known else "kind"].strip()
     except Exception:  # whatever is wrong with it: set it aside
@@ -47,13 +47,13 @@ def take(state: State, position: int, body: bytes) -> bool:
 def save(file: str, state: State) -> None:
     new = Path(f"{file}.new")
     new.write_text(json.dumps(state))
-    new.replace(file)  # the views and the position together, or neither
+    new.replace(file)  # It changes both together, or neither.
 
 
 async def publish(jetstream: JetStreamContext, events: Sequence[str]) -> None:
     await jetstream.add_stream(name=VIEWS, subjects=[VIEWS])  # kept for ever
     for event in events:
-        await send(jetstream, VIEWS, event)  # waits for the confirm
+        await send(jetstream, VIEWS, event)  # It awaits the confirm.
 
 
 async def replay(file: str, by: str = "video") -> State:

@@ -21,7 +21,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS event (
 ONE_PUBLISHER = "SELECT pg_advisory_xact_lock(hashtext('publish a view'))"
 INSERT = "INSERT INTO event (body) VALUES (%s)"
 READ = "SELECT id, body FROM event WHERE id > %s ORDER BY id LIMIT 500"
-ADDED = {"kind": "viewed", "country": "unknown"}  # fields that came later
+ADDED = {"kind": "viewed", "country": "unknown"}  # Older events lack them.
 
 State = dict[str, Any]
 Handler = Callable[[str], Awaitable[None]]
@@ -29,9 +29,9 @@ Handler = Callable[[str], Awaitable[None]]
 
 def take(state: State, position: int, body: bytes) -> bool:
     """Take an event into the state; say whether it counts."""
-    state["at"] = position  # go on behind it
+    state["at"] = position  # It goes on behind it.
     try:
-        event = ADDED | json.loads(body.decode())  # more fields: ignored
+        event = ADDED | json.loads(body.decode())  # It ignores more fields.
         known = bool(event["kind"] == "viewed")
         key = event[state["by"] if known else "kind"].strip()
     except Exception:  # whatever is wrong with it: set it aside
@@ -45,12 +45,12 @@ def take(state: State, position: int, body: bytes) -> bool:
 def save(file: str, state: State) -> None:
     new = Path(f"{file}.new")
     new.write_text(json.dumps(state))
-    new.replace(file)  # the views and the position together, or neither
+    new.replace(file)  # It changes both together, or neither.
 
 
 async def publish(db: Connection, events: Sequence[str]) -> None:
     await create(db, TABLE)
-    async with db.transaction():  # all of them, or none
+    async with db.transaction():  # It takes all, or none.
         await db.execute(ONE_PUBLISHER)
         for event in events:
             await db.execute(INSERT, [event.encode(errors="surrogateescape")])

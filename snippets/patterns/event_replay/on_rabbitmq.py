@@ -19,7 +19,7 @@ from rabbitmq_client import connect, raw
 from rabbitmq_client import publish as publish_one
 
 VIEWS = "views"
-ADDED = {"kind": "viewed", "country": "unknown"}  # fields that came later
+ADDED = {"kind": "viewed", "country": "unknown"}  # Older events lack them.
 EVENTS = [
     '{"video":"cat.mp4"}',
     '{"video":"dog.mp4","country":"AT"}',
@@ -34,9 +34,9 @@ Handler = Callable[[str], Awaitable[None]]
 
 def take(state: State, position: int, body: bytes) -> bool:
     """Take an event into the state; say whether it counts."""
-    state["at"] = position + 1  # where to go on
+    state["at"] = position + 1  # It says where to go on.
     try:
-        event = ADDED | json.loads(body.decode())  # more fields: ignored
+        event = ADDED | json.loads(body.decode())  # It ignores more fields.
         known = bool(event["kind"] == "viewed")
         key = event[state["by"] if known else "kind"].strip()
     except Exception:  # whatever is wrong with it: set it aside
@@ -50,7 +50,7 @@ def take(state: State, position: int, body: bytes) -> bool:
 def save(file: str, state: State) -> None:
     new = Path(f"{file}.new")
     new.write_text(json.dumps(state))
-    new.replace(file)  # the views and the position together, or neither
+    new.replace(file)  # It changes both together, or neither.
 
 
 async def _stream(channel: AbstractChannel) -> AbstractQueue:
@@ -77,7 +77,7 @@ async def _read(
         begin = {"x-stream-offset": position}
         async with stream.iterator(arguments=begin) as messages:
             async for message in messages:
-                await message.ack()  # asks for more; the stream keeps it
+                await message.ack()  # It asks for more; the stream keeps it.
                 found = message.headers.get("mark", "")
                 if found and found == mark:
                     return

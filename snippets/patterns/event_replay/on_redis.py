@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis_client import add, connect, look_behind
 
 VIEWS = "views"
-ADDED = {"kind": "viewed", "country": "unknown"}  # fields that came later
+ADDED = {"kind": "viewed", "country": "unknown"}  # Older events lack them.
 EVENTS = [
     '{"video":"cat.mp4"}',
     '{"video":"dog.mp4","country":"AT"}',
@@ -31,9 +31,9 @@ Handler = Callable[[str], Awaitable[None]]
 
 def take(state: State, position: str, body: str) -> bool:
     """Take an event into the state; say whether it counts."""
-    state["at"] = position  # go on behind it
+    state["at"] = position  # It goes on behind it.
     try:
-        event = ADDED | json.loads(body.encode())  # raises if no UTF-8
+        event = ADDED | json.loads(body.encode())  # It must be UTF-8.
         known = bool(event["kind"] == "viewed")
         key = event[state["by"] if known else "kind"].strip()
     except Exception:  # whatever is wrong with it: set it aside
@@ -47,7 +47,7 @@ def take(state: State, position: str, body: str) -> bool:
 def save(file: str, state: State) -> None:
     new = Path(f"{file}.new")
     new.write_text(json.dumps(state))
-    new.replace(file)  # the views and the position together, or neither
+    new.replace(file)  # It changes both together, or neither.
 
 
 async def publish(redis: Redis, events: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ async def follow(file: str, handle: Handler, limit: int = 0) -> State:
     async with connect() as redis:
         while not limit or done < limit:
             for number, fields in await look_behind(redis, VIEWS, state["at"]):
-                body = fields.get("event", str(fields))  # or what is there
+                body = fields.get("event", str(fields))  # It may lack `event`.
                 if take(state, number, body):
                     await handle(body)
                     done += 1

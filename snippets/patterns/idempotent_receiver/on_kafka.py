@@ -71,7 +71,7 @@ async def main() -> None:
     async with connect() as producer:
         # Made once, before the first try: a retry has to send the same id.
         view = str(uuid4()), "viewed cat.mp4"
-        await publish(producer, [view, view])  # its confirm got lost
+        await publish(producer, [view, view])  # Its confirm got lost.
         try:
             await receive("A", crash)
         except RuntimeError as error:

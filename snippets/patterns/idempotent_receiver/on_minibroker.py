@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 DB = sqlite3.connect(":memory:")  # so does this database; a real one is a file
 QUEUE = "views"
 VIEWED = re.compile(r"viewed ([\w.-]{1,100})", re.ASCII)
@@ -50,10 +50,10 @@ async def receive(
         async for delivery in consumer:
             message = delivery.message
             message_id = message.headers.get("message_id", "")
-            with DB:  # commits the view and its id, or neither
+            with DB:  # It commits the view and its id, or neither.
                 what = await _once(message_id, message.body)
             await handle(what)
-            delivery.ack()  # after the commit: repeat, rather than lose
+            delivery.ack()  # A crash before it repeats, and loses nothing.
             done += 1
             if done == limit:
                 return
@@ -89,7 +89,7 @@ async def main() -> None:
     await declare()
     # Made once, before the first try: a retry has to send the same id.
     view = str(uuid4()), "viewed cat.mp4"
-    await publish([view, view])  # its confirm got lost: tried again
+    await publish([view, view])  # Its confirm got lost: try again.
 
     async def crash(what: str) -> None:
         raise RuntimeError(what)

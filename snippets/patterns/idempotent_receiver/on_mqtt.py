@@ -22,7 +22,7 @@ async def declare() -> None:
     async with inbox.connect() as db:
         await inbox.create_tables(db)
     async with connect("A", SESSION_SECONDS) as session:
-        await session.subscribe(SHARED)  # its session must be there
+        await session.subscribe(SHARED)  # Its session must be there.
 
 
 async def publish(client: Session, events: Sequence[tuple[str, str]]) -> None:
@@ -55,7 +55,7 @@ async def main() -> None:
     async with connect() as client, inbox.connect() as db:
         # Made once, before the first try: a retry has to send the same id.
         view = str(uuid4()), "viewed cat.mp4"
-        await publish(client, [view, view])  # its confirm got lost
+        await publish(client, [view, view])  # Its confirm got lost.
 
         async def crash(what: str) -> None:
             raise RuntimeError(what)

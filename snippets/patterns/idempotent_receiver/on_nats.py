@@ -65,7 +65,7 @@ async def main() -> None:
         await declare(jetstream)
         # Made once, before the first try: a retry has to send the same id.
         view = str(uuid4()), "viewed cat.mp4"
-        await publish(jetstream, [view, view])  # its confirm got lost
+        await publish(jetstream, [view, view])  # Its confirm got lost.
         try:
             await receive("A", crash)
         except RuntimeError as error:

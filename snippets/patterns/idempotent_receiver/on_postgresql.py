@@ -32,7 +32,7 @@ async def declare(db: Connection) -> None:
 
 
 async def publish(db: Connection, events: Sequence[tuple[str, str]]) -> None:
-    async with db.transaction():  # all of them, or none
+    async with db.transaction():  # It takes all, or none.
         for message_id, event in events:
             await db.execute(ADD, [message_id, event.encode()])
 
@@ -65,7 +65,7 @@ async def main() -> None:
         await declare(db)
         # Made once, before the first try: a retry has to send the same id.
         view = str(uuid4()), "viewed cat.mp4"
-        await publish(db, [view, view])  # its confirm got lost: tried again
+        await publish(db, [view, view])  # Its confirm got lost: try again.
         try:
             await receive("A", crash)
         except RuntimeError as error:

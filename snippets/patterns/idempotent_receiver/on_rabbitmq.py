@@ -51,8 +51,8 @@ async def receive(
             await handle(await inbox.count_once(db, number, message.body))
             done += 1
             if done == limit:
-                await messages.close()  # or the ack brings another one
-            await message.ack()  # after the commit: repeat, not lose
+                await messages.close()  # Else the ack brings another one.
+            await message.ack()  # A crash before it repeats the event.
 
 
 async def main() -> None:
@@ -66,7 +66,7 @@ async def main() -> None:
         await declare(channel)
         # Made once, before the first try: a retry has to send the same id.
         view = str(uuid4()), "viewed cat.mp4"
-        await publish(channel, [view, view])  # its confirm got lost: again
+        await publish(channel, [view, view])  # Its confirm got lost.
         try:
             await receive("A", crash)
         except RuntimeError as error:

@@ -66,7 +66,7 @@ async def main() -> None:
         await declare(redis)
         # Made once, before the first try: a retry has to send the same id.
         view = str(uuid4()), "viewed cat.mp4"
-        await publish(redis, [view, view])  # its confirm got lost: again
+        await publish(redis, [view, view])  # Its confirm got lost.
         try:
             await receive("A", crash)
         except RuntimeError as error:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 QUEUE = "push"
 
 Handler = Callable[[str], Awaitable[None]]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from mqtt_session import Session, connect
 
 TOPIC = "push"
-WORKER = "A"  # whose session holds the tasks while nobody is there
+WORKER = "A"  # Its session holds the tasks while nobody is there.
 SESSION_SECONDS = 7 * 24 * 3600  # the tasks of a session end with it
 
 Handler = Callable[[str], Awaitable[None]]
@@ -25,7 +25,7 @@ async def declare() -> None:
 async def submit(
     client: Session, tasks: Sequence[str], seconds: float
 ) -> None:
-    expiry = math.ceil(seconds)  # whole seconds only
+    expiry = math.ceil(seconds)  # It takes whole seconds only.
     for task in tasks:
         if not await client.publish(TOPIC, task, MessageExpiryInterval=expiry):
             raise LookupError(f"no session for {task!r}: call declare() first")

@@ -38,7 +38,7 @@ async def submit(
 
 
 def too_late(message: Msg) -> bool:
-    age = datetime.now(UTC) - message.metadata.timestamp  # the server's
+    age = datetime.now(UTC) - message.metadata.timestamp  # It is the server's.
     try:
         return age.total_seconds() > float((message.headers or {})["TTL"])
     except (KeyError, ValueError):

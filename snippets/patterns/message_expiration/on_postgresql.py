@@ -15,7 +15,7 @@ TABLE = """
 CREATE TABLE IF NOT EXISTS push (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL,
     expires timestamptz NOT NULL)"""
-# clock_timestamp(), as now() is the time at which the transaction began.
+# It is clock_timestamp(), as now() is when the transaction began.
 INSERT = """
 INSERT INTO push (body, expires)
 VALUES (%s, clock_timestamp() + make_interval(secs => %s))"""
@@ -36,7 +36,7 @@ async def declare(db: Connection) -> None:
 
 
 async def submit(db: Connection, tasks: Sequence[str], seconds: float) -> None:
-    async with db.transaction():  # all of them, or none
+    async with db.transaction():  # It takes all, or none.
         for task in tasks:
             await db.execute(INSERT, [task, seconds])
 
@@ -47,7 +47,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         while done != limit:
             async with db.transaction():
                 found = await db.execute(LOCK_NEXT)
-                async for task, body in found:  # one, or none
+                async for task, body in found:  # It is one, or none.
                     await handle(body)
                     await db.execute("DELETE FROM push WHERE id = %s", [task])
                     done += 1

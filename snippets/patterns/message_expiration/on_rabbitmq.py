@@ -41,7 +41,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
             await handle(task)
             done += 1
             if done == limit:
-                await messages.close()  # or the ack brings another task
+                await messages.close()  # Else the ack brings another task.
             await message.ack()
 
 

@@ -35,7 +35,7 @@ async def declare(partitions: int = 2) -> None:
         with suppress(InvalidPartitionsError):  # it has as many, or more
             await admin.create_partitions(more)
         [found] = await admin.describe_topics([CHANNEL])
-        while len(found["partitions"]) < partitions:  # not known there yet
+        while len(found["partitions"]) < partitions:  # It knows fewer yet.
             await asyncio.sleep(0.1)
             [found] = await admin.describe_topics([CHANNEL])
 

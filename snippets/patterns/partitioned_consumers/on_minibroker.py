@@ -12,7 +12,7 @@ from zlib import crc32
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 CHANNEL = "videos"
 STEPS = ("upload", "transcode", "thumbnail", "notify")
 TASKS = [(name, f"{step} {name}") for name in ("fox", "owl") for step in STEPS]
@@ -48,7 +48,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
             with BROKER.consume(queue, worker) as consumer:
                 async for delivery in consumer:
                     await handle(delivery.message.body)
-                    delivery.ack()  # after the work: a crash loses nothing
+                    delivery.ack()  # A crash before it loses nothing.
                     if next(done) == limit:
                         return
 

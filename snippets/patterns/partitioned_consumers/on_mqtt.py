@@ -10,7 +10,7 @@ from zlib import crc32
 
 from mqtt_session import Session, connect
 
-CHANNEL = "videos"  # keeps the number of its partitions, as a retained message
+CHANNEL = "videos"  # It keeps the number of its partitions, retained.
 WORKERS = ("A", "B", "C")  # A's partition is videos/0, B's is videos/1
 SESSION_SECONDS = 7 * 24 * 3600  # the tasks of a session end with it
 STEPS = ("upload", "transcode", "thumbnail", "notify")
@@ -30,7 +30,7 @@ async def declare(partitions: int = 2) -> None:
 async def submit(client: Session, tasks: Sequence[tuple[str, str]]) -> None:
     # Mosquitto keeps 1000 per session, and confirms and drops what is more.
     await client.subscribe(CHANNEL, qos=0)
-    kept = await anext(client.messages(seconds=5))  # none before declare()
+    kept = await anext(client.messages(seconds=5))  # declare() sends it.
     partitions = int(kept.payload)
     await client.unsubscribe(CHANNEL)
     for key, task in tasks:

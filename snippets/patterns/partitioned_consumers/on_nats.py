@@ -29,7 +29,7 @@ async def declare(jetstream: JetStreamContext, partitions: int = 2) -> None:
         name=CHANNEL,
         subjects=[f"{CHANNEL}.*"],
         subject_transform=SubjectTransform(f"{CHANNEL}.*", to),
-        retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
+        retention=RetentionPolicy.WORK_QUEUE,  # It deletes what is done.
     )
     try:
         await jetstream.update_stream(stream)
@@ -41,7 +41,7 @@ async def declare(jetstream: JetStreamContext, partitions: int = 2) -> None:
             durable_name=f"partition-{number}",
             filter_subject=f"{CHANNEL}.{number}.*",
             ack_wait=ACK_WAIT,
-            max_ack_pending=1,  # of all workers: the next task waits
+            max_ack_pending=1,  # It is for all workers: the next waits.
         )
 
 

@@ -36,8 +36,8 @@ async def declare(db: Connection, partitions: int = 2) -> None:
 
 
 async def submit(db: Connection, tasks: Sequence[tuple[str, str]]) -> None:
-    async with db.transaction():  # all of them, or none
-        for key in sorted({key for key, _ in tasks}):  # sorted: no deadlock
+    async with db.transaction():  # It takes all, or none.
+        for key in sorted({key for key, _ in tasks}):  # It avoids deadlocks.
             await db.execute(IN_TURN, [key])
         for key, body in tasks:
             await db.execute(INSERT, [key, body])
@@ -49,7 +49,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
         while limit is None or done < limit:
             async with db.transaction():
                 found = await db.execute(LOCK_NEXT)
-                async for task, body in found:  # one, or none
+                async for task, body in found:  # It is one, or none.
                     await handle(body)
                     await db.execute("DELETE FROM task WHERE id = %s", [task])
                     done += 1

@@ -70,7 +70,7 @@ async def work(worker: str, handle: Handler, limit: int | None = None) -> None:
 
     # A connection of its own: as it ends, what the worker holds goes back.
     async with connect() as channel:
-        await channel.set_qos(prefetch_count=1)  # for each queue's consumer
+        await channel.set_qos(prefetch_count=1)  # It is for each consumer.
         names = await queues(channel)
         # Side by side: a task that hangs holds up its own queue only.
         serving = [asyncio.create_task(serve(channel, one)) for one in names]

@@ -22,7 +22,7 @@ async def receive(subscriber: str) -> None:
 async def main() -> None:
     for queue in QUEUE_OF.values():
         BROKER.declare(queue)
-        BROKER.bind(queue, "uploads")  # to the topic of that name
+        BROKER.bind(queue, "uploads")  # The topic has that name.
     BROKER.publish("uploads", "cat.mp4")
     for subscriber, queue in QUEUE_OF.items():
         if BROKER.queues[queue].ready:

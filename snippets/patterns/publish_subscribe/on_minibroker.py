@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 CHANNEL = "videos"
 Handler = Callable[[str], Awaitable[None]]
 
@@ -34,7 +34,7 @@ async def receive(
     with BROKER.consume(f"{CHANNEL}.{subscriber}", subscriber) as consumer:
         async for delivery in consumer:
             await handle(delivery.message.body)
-            delivery.ack()  # after the work: a crash before it loses nothing
+            delivery.ack()  # A crash before it loses nothing.
             done += 1
             if done == limit:
                 return

@@ -40,7 +40,7 @@ async def subscribe(db: Connection, subscriber: str) -> None:
 
 
 async def publish(db: Connection, events: Sequence[str]) -> None:
-    async with db.transaction():  # all of them, or none
+    async with db.transaction():  # It takes all, or none.
         for event in events:
             await db.execute(PUBLISH, [event])
 
@@ -53,7 +53,7 @@ async def receive(
         while limit is None or done < limit:
             async with db.transaction():
                 found = await db.execute(LOCK_NEXT, [subscriber])
-                async for number, event in found:  # one, or none
+                async for number, event in found:  # It is one, or none.
                     await handle(event)
                     await db.execute(DELETE, [number])
                     done += 1

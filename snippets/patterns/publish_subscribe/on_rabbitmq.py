@@ -58,12 +58,12 @@ async def receive(
     async with connect() as channel:
         queue = await _queue(channel, subscriber)
         async with consume(channel, queue.name) as messages:
-            async for message in messages:  # one by one, in order
+            async for message in messages:  # They come in order.
                 event = text(message)
                 await handle(event)
                 done += 1
                 if done == limit:
-                    await messages.close()  # or the ack brings another event
+                    await messages.close()  # Else the ack brings one more.
                 await message.ack()
 
 

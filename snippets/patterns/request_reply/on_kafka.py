@@ -35,7 +35,7 @@ async def requestor() -> AsyncIterator[Request]:
     mine = TopicPartition(REPLIES, random.randrange(PARTITIONS))
     reply_to = ("reply_to", b"%d" % mine.partition)
 
-    def take(record: ConsumerRecord) -> None:  # or another requestor's reply
+    def take(record: ConsumerRecord) -> None:  # It may be another's reply.
         number = dict(record.headers).get("correlation_id", b"")
         if reply := waiting.pop(number, None):
             reply.set_result(text(record))
@@ -54,7 +54,7 @@ async def requestor() -> AsyncIterator[Request]:
         finally:
             waiting.pop(number, None)
         if listener.done():
-            listener.result()  # raises why it ended: enter requestor() again
+            listener.result()  # It raises why: enter requestor() again.
         return reply.result()
 
     async with connect() as producer, listen(mine, take) as listener:
@@ -93,7 +93,7 @@ async def main() -> None:
             print("owl.mp4:", error)
         print(await request("zebra.mp4", 30))  # owl's reply comes before it
     replier.cancel()
-    await asyncio.wait([replier])  # else asyncio.run() cuts its client off
+    await asyncio.wait([replier])  # Else asyncio.run() cuts it off.
 
 
 if __name__ == "__main__":

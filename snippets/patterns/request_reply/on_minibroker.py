@@ -11,7 +11,7 @@ from itertools import count
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 REQUESTS, numbers = "lengths", count(1)
 Request = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
@@ -34,7 +34,7 @@ async def requestor() -> AsyncIterator[Request]:
             async for delivery in consumer:
                 message = delivery.message
                 number = message.headers.get("correlation_id", "")
-                if number in waiting:  # else it is late, or no reply
+                if number in waiting:  # Else it is late, or no reply.
                     waiting[number].put_nowait(message.body)
                 delivery.ack()
 
@@ -71,11 +71,11 @@ async def serve(replier: str, handle: Handler) -> None:
             try:
                 to, number = headers["reply_to"], headers["correlation_id"]
             except KeyError:
-                delivery.nack(requeue=False)  # to the dead letters
+                delivery.nack(requeue=False)  # It is a dead letter then.
                 continue
             reply = await handle(body)
             BROKER.publish(to, reply, publisher=replier, correlation_id=number)
-            delivery.ack()  # after the reply: else a crash would lose it
+            delivery.ack()  # A crash before it loses nothing.
 
 
 async def main() -> None:

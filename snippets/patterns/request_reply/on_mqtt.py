@@ -33,7 +33,7 @@ async def requestor() -> AsyncIterator[Request]:
     async def listen(client: Session) -> None:
         async for message in client.messages():
             number = getattr(message.properties, "CorrelationData", b"")
-            if told := waiting.pop(number, None):  # else late, or no reply
+            if told := waiting.pop(number, None):  # Else it is late.
                 told.set_result(message.payload.decode(errors="replace"))
             client.ack(message)
 
@@ -41,7 +41,7 @@ async def requestor() -> AsyncIterator[Request]:
         number = uuid4().bytes
         waiting[number] = told = asyncio.Future[str]()
         extra: Any = {"ResponseTopic": topic, "CorrelationData": number}
-        extra["MessageExpiryInterval"] = ceil(seconds)  # in whole seconds
+        extra["MessageExpiryInterval"] = ceil(seconds)  # It has whole seconds.
         ends: list[asyncio.Future[Any]] = [told, listener]
         try:
             async with in_time("reply", seconds):
@@ -50,7 +50,7 @@ async def requestor() -> AsyncIterator[Request]:
                     await asyncio.sleep(0.1)
                 await asyncio.wait(ends, return_when="FIRST_COMPLETED")
             if not told.done():
-                await listener  # raises: the connection is lost
+                await listener  # It raises: the connection is lost.
             return told.result()
         finally:
             waiting.pop(number, None)
@@ -81,7 +81,7 @@ async def serve(replier: str, handle: Handler) -> None:
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its requestor waits
+            await asyncio.sleep(1.5)  # This is longer than its wait.
         return f"{video}: {len(video)} min"
 
     replier = asyncio.create_task(serve("replier", probe))

@@ -43,7 +43,7 @@ async def requestor() -> AsyncIterator[Request]:
                         REQUESTS, body.encode(), left, headers=headers
                     )
                     return reply.data.decode()
-                except NOBODY:  # at once, and another request is safe
+                except NOBODY:  # It comes at once; send again.
                     await asyncio.sleep(0.1)
                 except TimeoutError:
                     break
@@ -76,7 +76,7 @@ async def serve(replier: str, handle: Handler) -> None:
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its requestor waits
+            await asyncio.sleep(1.5)  # This is longer than its wait.
         return f"{video}: {len(video)} min"
 
     await declare()

@@ -67,7 +67,7 @@ async def serve(replier: str, handle: Handler) -> None:
         while True:
             async with db.transaction():
                 found = await db.execute(LOCK_NEXT)
-                async for number, body in found:  # one, or none
+                async for number, body in found:  # It is one, or none.
                     reply = await handle(body)
                     await db.execute(REPLY, [reply, number])
             if not found.rowcount:
@@ -78,7 +78,7 @@ async def serve(replier: str, handle: Handler) -> None:
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its requestor waits
+            await asyncio.sleep(1.5)  # This is longer than its wait.
         return f"{video}: {len(video)} min"
 
     async with connect() as db:

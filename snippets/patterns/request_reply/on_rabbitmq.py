@@ -17,7 +17,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from rabbitmq_client import clock, connect, open_consumer, raw, text
 
 REQUESTS = "lengths"
-REPLIES = "amq.rabbitmq.reply-to"  # no queue: direct reply-to
+REPLIES = "amq.rabbitmq.reply-to"  # It is no queue: direct reply-to.
 Request = Callable[[str, float], Awaitable[str]]
 Handler = Callable[[str], Awaitable[str]]
 Replies = asyncio.Queue[AbstractIncomingMessage]
@@ -64,7 +64,7 @@ async def serve(replier: str, handle: Handler) -> None:
         exchange = channel.default_exchange
         async for message in messages:
             to, number = message.reply_to or "", message.correlation_id
-            if number and to.startswith(f"{REPLIES}."):  # into no queue
+            if number and to.startswith(f"{REPLIES}."):  # It is no queue.
                 body = raw(await handle(text(message)))
                 reply = Message(body, correlation_id=number)
                 # It is not mandatory, as the requestor may have gone.
@@ -78,7 +78,7 @@ async def serve(replier: str, handle: Handler) -> None:
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its requestor waits
+            await asyncio.sleep(1.5)  # This is longer than its wait.
         return f"{video}: {len(video)} min"
 
     async with connect() as channel:

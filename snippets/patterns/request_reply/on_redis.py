@@ -79,7 +79,7 @@ async def is_awaited(redis: Redis, place: str, fields: dict[str, str]) -> bool:
 async def main() -> None:
     async def probe(video: str) -> str:
         if video == "owl.mp4":
-            await asyncio.sleep(1.5)  # longer than its requestor waits
+            await asyncio.sleep(1.5)  # This is longer than its wait.
         return f"{video}: {len(video)} min"
 
     async with connect() as redis:

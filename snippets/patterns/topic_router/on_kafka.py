@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 import kafka_client
 from kafka_client import administer, consume, in_time, text
 
-VIDEOS = TopicPartition("videos", 0)  # one partition: events stay in order
+VIDEOS = TopicPartition("videos", 0)  # One partition keeps the order.
 SIGNS = {"*": r"[^.]*\.", "#": r"(?:[^.]*\.)*"}  # one word; any number
 EVENTS = [
     ("video.transcoded.de", "cat.mp4"),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 
 Handler = Callable[[str, str], Awaitable[None]]
 
@@ -38,7 +38,7 @@ async def receive(
     with BROKER.consume(receiver) as consumer:
         async for delivery in consumer:
             await handle(delivery.message.routing_key, delivery.message.body)
-            delivery.ack()  # after the work: a crash before it loses nothing
+            delivery.ack()  # A crash before it loses nothing.
             done += 1
             if done == limit:
                 return

@@ -53,7 +53,7 @@ async def publish(
 ) -> list[str] | None:
     """Return the keys of the events that nobody gets."""
     unheard = []
-    async with db.transaction():  # all of them, or none
+    async with db.transaction():  # It takes all, or none.
         for key, body in events:
             added = await db.execute(PUBLISH, {"key": key, "body": body})
             if not added.rowcount:
@@ -71,7 +71,7 @@ async def receive(
         while limit is None or done < limit:
             async with db.transaction():
                 found = await db.execute(LOCK_NEXT, [receiver])
-                async for number, key, body in found:  # one, or none
+                async for number, key, body in found:  # It is one, or none.
                     await handle(key, body)
                     await db.execute(DELETE, [number])
                     done += 1

@@ -54,7 +54,7 @@ async def publish(
         try:
             async with clock("confirm"):
                 await exchange.publish(message, key, mandatory=True)
-        except PublishError:  # returned: no binding matches its key
+        except PublishError:  # It came back: no binding matches its key.
             unheard.append(key)
     return unheard
 
@@ -64,12 +64,12 @@ async def receive(
 ) -> None:
     done = 0
     async with open_consumer(f"{EXCHANGE}.{receiver}") as (_, messages):
-        async for message in messages:  # one by one, in order
+        async for message in messages:  # They come in order.
             body = text(message)
             await handle(message.routing_key or "", body)
             done += 1
             if done == limit:
-                await messages.close()  # or the ack brings another event
+                await messages.close()  # Else the ack brings one more.
             await message.ack()
 
 

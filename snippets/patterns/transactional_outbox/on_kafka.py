@@ -31,7 +31,7 @@ def publisher(producer: AIOKafkaProducer) -> outbox.Publish:
             await producer.send(
                 VIDEOS,
                 event.encode(),
-                partition=0,  # one partition: events stay in order
+                partition=0,  # One partition keeps the order.
                 headers=[(ID, str(number).encode())],
             )
             for number, event in rows
@@ -70,7 +70,7 @@ async def main() -> None:
             await upload(db, ["cat.mp4"])
         except UniqueViolation:
             print("a second cat.mp4 was rolled back, and its event with it")
-        async with db.transaction(force_rollback=True):  # as at its death
+        async with db.transaction(force_rollback=True):  # Its death does so.
             await outbox.move(db, publisher(producer))
         print("a relay published, and died before its commit")
         await relay(producer, limit=2)

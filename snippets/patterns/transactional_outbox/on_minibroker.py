@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 DB = sqlite3.connect(":memory:")  # so does this database; a real one is a file
 RELAYING = asyncio.Lock()  # a second relay waits: no event overtakes another
 QUEUE = "videos"
@@ -37,7 +37,7 @@ async def declare() -> None:
 
 async def upload(videos: Sequence[str]) -> None:
     for video in videos:
-        with DB:  # rolls back what is not committed
+        with DB:  # It rolls back what is not committed.
             DB.execute(VIDEO, [video])
             DB.execute(EVENT, [f"uploaded {video}"])
             DB.commit()  # both rows, or none
@@ -47,7 +47,7 @@ async def relay(limit: int | None = None) -> None:
     done = 0
     while limit is None or done < limit:
         async with RELAYING:
-            with DB:  # commits, or rolls back
+            with DB:  # It commits, or rolls back.
                 moved = await _move()
         done += moved
         if not moved:
@@ -84,7 +84,7 @@ async def main() -> None:
     except sqlite3.IntegrityError:
         print("a second cat.mp4 was rolled back, and its event with it")
     await _move()
-    DB.rollback()  # as SQLite does when a relay dies
+    DB.rollback()  # SQLite does so when a relay dies.
     print("a relay published, and died before its commit")
     await relay(limit=2)
 

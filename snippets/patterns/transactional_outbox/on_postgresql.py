@@ -51,7 +51,7 @@ async def receive(handle: Handler, limit: int | None = None) -> None:
         while limit is None or done < limit:
             async with db.transaction():
                 found = await db.execute(NEXT)
-                async for number, event in found:  # one, or none
+                async for number, event in found:  # It is one, or none.
                     await handle(event, str(number))
                     await db.execute(DELETE, [number])
                     done += 1

@@ -49,12 +49,12 @@ async def relay(channel: AbstractChannel, limit: int | None = None) -> None:
 async def receive(handle: Handler, limit: int | None = None) -> None:
     done = 0
     async with open_consumer(QUEUE) as (_, messages):
-        async for message in messages:  # one by one, in order
+        async for message in messages:  # They come in order.
             event = text(message)
             await handle(event, message.message_id or "")
             done += 1
             if done == limit:
-                await messages.close()  # or the ack brings another one
+                await messages.close()  # Else the ack brings another one.
             await message.ack()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from minibroker import Broker
 
-BROKER = Broker()  # lives in this process, and dies with it
+BROKER = Broker()  # It lives in this process, and dies with it.
 QUEUE = "transcode"
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
 Handler = Callable[[str, int | None], Awaitable[None]]
@@ -33,7 +33,7 @@ async def work(
     with BROKER.consume(QUEUE, worker, prefetch) as consumer:
         async for delivery in consumer:
             await handle(delivery.message.body, delivery.number)
-            delivery.ack()  # after the work: a crash before it loses nothing
+            delivery.ack()  # A crash before it loses nothing.
             done += 1
             if done == limit:
                 return

@@ -23,15 +23,15 @@ async def declare(jetstream: JetStreamContext) -> None:
     await jetstream.add_stream(
         name=QUEUE,
         subjects=[QUEUE],
-        retention=RetentionPolicy.WORK_QUEUE,  # delete what is done
-        storage=StorageType.FILE,  # fsynced every 2 minutes by default
+        retention=RetentionPolicy.WORK_QUEUE,  # It deletes what is done.
+        storage=StorageType.FILE,  # It is fsynced every 2 minutes by default.
     )
     # One consumer for all workers: they share it, each task goes to one.
     await jetstream.add_consumer(
         QUEUE,
         durable_name=WORKERS,
         ack_wait=ACK_WAIT,
-        max_ack_pending=1000,  # of all workers together: more would wait
+        max_ack_pending=1000,  # It is for all workers: more would wait.
     )
 
 

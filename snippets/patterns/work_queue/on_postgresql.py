@@ -30,7 +30,7 @@ async def declare(db: Connection) -> None:
 
 
 async def submit(db: Connection, tasks: Sequence[str]) -> None:
-    async with db.transaction():  # all of them, or none
+    async with db.transaction():  # It takes all, or none.
         for task in tasks:
             await db.execute("INSERT INTO task (body) VALUES (%s)", [task])
 

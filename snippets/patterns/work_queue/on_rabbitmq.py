@@ -27,7 +27,7 @@ async def declare(channel: AbstractChannel) -> None:
 
 async def submit(channel: AbstractChannel, tasks: Sequence[str]) -> None:
     for task in tasks:
-        await publish(channel, QUEUE, task.encode())  # waits for the confirm
+        await publish(channel, QUEUE, task.encode())  # It awaits the confirm.
 
 
 async def work(
@@ -44,7 +44,7 @@ async def work(
             await handle(task, failed + 1)
             done += 1
             if done == limit:
-                await messages.close()  # or the ack brings another task
+                await messages.close()  # Else the ack brings another task.
             await message.ack()
 
 

@@ -27,7 +27,7 @@ async def main() -> None:
 
     got = []
     async with connect("notifier", HOUR, prefetch=20) as session:
-        await session.publish(LAST)  # comes back behind all the others
+        await session.publish(LAST)  # It comes back behind all others.
         async for message in session.messages(seconds=10):
             session.ack(message)
             if message.topic == LAST:

@@ -44,7 +44,7 @@ async def main() -> None:
     print("session, QoS 1:", await visit("session, QoS 1", 0))
     print("newcomer:", await visit("newcomer", 0, qos=1))
     async with connect() as client:
-        await publish(client, "", retain=True)  # takes the retained one away
+        await publish(client, "", retain=True)  # It removes the retained one.
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ async def main() -> None:
             print(f"B skips it and has done task {number}")
         print(f"B finds {await take(b)}: nothing, though task {first} is open")
 
-        await a.rollback()  # as when A dies
+        await a.rollback()  # It is so when A dies.
         number = await take(b)
         await finish(b, number)
         print(f"A failed; B has done task {number}, the oldest, last")

@@ -24,7 +24,7 @@ async def work() -> int:
         done = 0
         while task := await (await db.execute(TAKE)).fetchone():
             await db.execute(DONE, [task[0]])
-            await db.commit()  # waits for the disk
+            await db.commit()  # It waits for the disk.
             done += 1
         return done
 

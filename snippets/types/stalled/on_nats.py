@@ -38,7 +38,7 @@ async def main() -> None:
             await idle.fetch(1, timeout=0.5)
         except TimeoutError:
             print("the third does not come, and nothing says why")
-        await idle.unsubscribe()  # or the third may come to it a little late
+        await idle.unsubscribe()  # Else the third may come to it late.
 
         await held[0].ack_sync()
         await show(jetstream, "one is acknowledged")

@@ -23,7 +23,7 @@ def consumer(name: str, longest_task: int) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_poll_interval_ms=longest_task,  # usual: 300_000, five minutes
-        heartbeat_interval_ms=200,  # also how soon a rebalance is noticed
+        heartbeat_interval_ms=200,  # A rebalance is noticed as soon, too.
     )
 
 

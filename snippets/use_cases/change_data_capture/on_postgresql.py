@@ -93,7 +93,7 @@ async def value(db: Connection, query: str, *parameters: str) -> Any:
 
 async def main() -> None:
     async def publish(change: str, row: Row) -> None:
-        print(f"  {change:6} {row}")  # here, the confirmed send to a broker
+        print(f"  {change:6} {row}")  # A real one sends it to a broker.
 
     async def crash(change: str, row: Row) -> None:
         await publish(change, row)
@@ -105,7 +105,7 @@ async def main() -> None:
     async with connect() as old:
 
         async def slot_keeps() -> str:
-            await old.execute("CHECKPOINT")  # removes what nobody needs
+            await old.execute("CHECKPOINT")  # It removes what nobody needs.
             much = await value(old, KEPT, SLOT)
             return "megabytes" if much else "almost nothing"
 

@@ -56,7 +56,7 @@ async def tell(channel: AbstractChannel, event: str, booking: str) -> None:
     exchange = await channel.get_exchange(EVENTS, ensure=False)
     body, disk = booking.encode(), DeliveryMode.PERSISTENT
     message = Message(body, correlation_id=booking, delivery_mode=disk)
-    # mandatory: no event of a saga may be without somebody who hears it.
+    # It is mandatory: somebody has to hear each event of a saga.
     async with clock("confirm"):
         await exchange.publish(message, event, mandatory=True)
 
@@ -69,7 +69,7 @@ def decide(service: str, booking: str, action: str, step: Step) -> bool:
             return bool(row[0])
         ok = step(booking, action)
         if not ok and action in UNDONE_BY.values():
-            raise RuntimeError(f"in its {action}")  # not decided: comes again
+            raise RuntimeError(f"in its {action}")  # It comes again.
         db.execute("INSERT INTO step VALUES (?, ?, ?)", (booking, action, ok))
         return ok
 
@@ -81,7 +81,7 @@ async def serve(service: str, step: Step, crash: set[str]) -> None:
             async for message in messages:
                 booking, event = message.body.decode(), message.routing_key
                 if event not in SAGA[service]:
-                    await message.reject()  # a dead letter: no event of ours
+                    await message.reject()  # It is no event of ours.
                     continue
                 action, then, otherwise = SAGA[service][event]
                 ok = decide(service, booking, action, step)
@@ -89,7 +89,7 @@ async def serve(service: str, step: Step, crash: set[str]) -> None:
                     crash.remove(f"{action} {booking}")
                     raise RuntimeError(f"after its {action}")  # nobody told
                 await tell(channel, then if ok else otherwise, booking)
-                await message.ack()  # only now: until here it comes again
+                await message.ack()  # Until here it would come again.
 
 
 async def keep_up(service: str, step: Step, crash: set[str]) -> None:

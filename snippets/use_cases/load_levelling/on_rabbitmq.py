@@ -42,8 +42,8 @@ async def upload(channel: AbstractChannel, videos: Sequence[str]) -> list[str]:
         try:
             await publish(channel, QUEUE, video.encode())
         except PublishError:
-            raise  # returned: there is no such queue
-        except DeliveryError:  # a nack, the queue is full: 503, Retry-After
+            raise  # It came back: there is no such queue.
+        except DeliveryError:  # The queue is full: reply 503, Retry-After.
             refused.append(video)
     return refused
 
@@ -54,7 +54,7 @@ class Pool:
     def __init__(self) -> None:
         self.done: Counter[str] = Counter()
         self.minutes = 0
-        self.minute = asyncio.Barrier(WORKERS)  # ends when all are at work
+        self.minute = asyncio.Barrier(WORKERS)  # It ends when all are at work.
 
     async def work(self, limit: int) -> None:
         async with asyncio.TaskGroup() as group:
@@ -68,11 +68,11 @@ class Pool:
                 await self.transcode(message.body.decode())
                 limit -= 1
                 if not limit:
-                    await messages.close()  # or the ack brings another
+                    await messages.close()  # Else the ack brings another.
                 await message.ack()
 
     async def transcode(self, video: str) -> None:
-        if await self.minute.wait() == 0:  # here, the work
+        if await self.minute.wait() == 0:  # The work stands here.
             self.minutes += 1
         self.done[video] += 1
 

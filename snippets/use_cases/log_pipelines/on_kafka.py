@@ -29,10 +29,10 @@ class Buffer:
     """Between the program and Kafka: it never makes the program wait."""
 
     def __init__(self, sender: str) -> None:
-        self.sender = sender  # with something that is new at each start
+        self.sender = sender  # Each start gives it something new.
         self.numbers: Counter[str] = Counter()
         self.lines: deque[bytes] = deque()
-        self.bytes = 0  # not lines: a few long ones would fill the memory
+        self.bytes = 0  # Lines won't do: long ones fill the memory.
 
     def log(self, level: str, text: str) -> None:
         # A line that finds no room still takes a number: the gap will tell.
@@ -75,7 +75,7 @@ async def ship(buffer: Buffer, producer: AIOKafkaProducer) -> int:
             size += 1
         async with in_time("confirm of a batch"):
             await (await producer.send_batch(batch, LOGS.topic, partition=0))
-        buffer.forget(size)  # not before: a failed batch is sent again
+        buffer.forget(size)  # A failed batch is sent again.
         batches += 1
     return batches
 
@@ -95,7 +95,7 @@ async def collect() -> tuple[dict[str, tuple[int, int]], list[bytes]]:
                 others.append(record.value or b"")
                 continue
             line, number = found[1].decode(errors="replace"), int(found[2])
-            if number > last[line]:  # else: it came a second time
+            if number > last[line]:  # Else it came a second time.
                 last[line] = number
                 came[line] += 1
     counts = {line: (came[line], last[line] - came[line]) for line in last}
@@ -110,7 +110,7 @@ async def declare() -> None:
 async def main() -> None:
     await declare()
     buffer = Buffer("web-1/start-7")
-    for number in range(1000):  # a burst, faster than anything is shipped
+    for number in range(1000):  # This burst is faster than it ships.
         buffer.log("DEBUG", f"GET /videos/{number} 200")
     for number in range(50):
         buffer.log("ERROR", f"transcoder {number} does not answer")

@@ -56,14 +56,14 @@ async def fan_out(audience: Audience, phone_seconds: float = 60) -> None:
             video = event.body.decode()
             for user in audience(video):
                 if not (way := PREFERENCES[user]):
-                    continue  # muted
+                    continue  # It is muted.
                 # The same id when a crash makes all of this run again.
                 notice = f"{event.message_id}/{user}"
                 # Nobody wants "starts now" an hour late. A mail may wait.
                 limit = phone_seconds if way == "phone" else None
                 await publish(channel, way, f"{user}: {video}", notice, limit)
-            await events.close()  # or the ack brings another one
-            await event.ack()  # after the last notice is confirmed
+            await events.close()  # Else the ack brings another one.
+            await event.ack()  # The last notice is confirmed.
 
 
 async def send(way: str, count: int) -> None:
@@ -82,7 +82,7 @@ async def send(way: str, count: int) -> None:
                     SENT.execute("INSERT INTO sent VALUES (?)", notice)
             count -= 1
             if not count:
-                await messages.close()  # or the ack brings another one
+                await messages.close()  # Else the ack brings another one.
             await message.ack()
 
 
@@ -106,7 +106,7 @@ async def main() -> None:
         await send("mail", 2)
 
         await publish(channel, EVENTS, "dog.mp4 starts now", "event-2")
-        await fan_out(everyone, phone_seconds=0.001)  # nobody sends meanwhile
+        await fan_out(everyone, phone_seconds=0.001)  # Nobody sends now.
         missed = await channel.get_queue(EXPIRED)
         async with missed.iterator(timeout=30) as messages:
             for _ in range(2):

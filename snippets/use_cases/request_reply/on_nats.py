@@ -74,7 +74,7 @@ async def may_watch(connection: Client, viewer: str, video: str) -> str:
             timeout=BUDGET,
             headers={DEADLINE: str(time.time() + BUDGET)},
         )
-    except NoRespondersError:  # at once, and not after the budget
+    except NoRespondersError:  # It comes at once, not after the budget.
         return "nobody is there: offer the trailer"
     except OutboundBufferLimitError:  # the client is connecting again
         return "NATS is away: offer the trailer"

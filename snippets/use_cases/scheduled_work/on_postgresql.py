@@ -92,7 +92,7 @@ async def main() -> None:
     async with connect() as db:
         await create(db, TABLES)
         await put(db, "publish owl.mp4", now + hour)
-        await put(db, "publish owl.mp4", now)  # moved, not added
+        await put(db, "publish owl.mp4", now)  # It is moved, not added.
         await put(db, "send digest", now - 2.5 * hour, every="1 hour")
         print("three digests are overdue; the scheduler crashes")
         try:

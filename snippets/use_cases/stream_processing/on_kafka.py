@@ -46,7 +46,7 @@ async def watch(views: Sequence[object]) -> None:
 
 
 def reader(place: TopicPartition) -> AbstractAsyncContextManager[Consumer]:
-    committed = "read_committed"  # hides what a crash left behind
+    committed = "read_committed"  # It hides what a crash left behind.
     return consume(JOB, "counter", place, isolation_level=committed)
 
 
@@ -68,7 +68,7 @@ def is_open(start: int, now: int) -> bool:
 def take(state: State, view: bytes) -> State | None:
     """Return what a view changes, or None if its window is closed."""
     second, video = json.loads(view)
-    video.encode()  # raises if it is no text, as int() does for the second
+    video.encode()  # It raises if it is no text, as int() does.
     start = int(second) - int(second) % WINDOW
     now = max(int(second), state.get(CLOCK, 0))
     key = f"{video} from {start}"
@@ -83,7 +83,7 @@ async def book(
     for view in [record.value or b"" for record in views]:
         try:
             counted, aside = take(state, view), LATE
-        except Exception:  # or it would stop every counter
+        except Exception:  # Else it would stop every counter.
             counted, aside = None, MALFORMED
         if counted is None:
             print(f"{aside}:", view.decode(errors="replace"))
