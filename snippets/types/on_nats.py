@@ -50,7 +50,8 @@ def short(text: str) -> str:
     """Leave out what is long, and what is different each time."""
     text = re.sub(r"^INFO .*", 'INFO {"server_id": … }', text)
     text = re.sub(r"\.\d{19}\.", ".<time>.", text)
-    text = re.sub(r"^(MSG answers 1) \d{3}$", r"\1 <bytes>", text)
+    text = re.sub(r"^(MSG answers 1) \d{2,}$", r"\1 <bytes>", text)
+    text = text.replace('"videos", "seq"', '"videos","seq"')  # NATS 2.10
     return text if len(text) < 66 else f"{text[:56]} …"
 
 

@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.brokers import debian
-from tests.brokers.server import DEBIAN, Server, wait_until
+from tests.brokers.server import Server, wait_until
 from tests.brokers.versions import printed_by
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class Kafka(Server):
         )
 
     def _java(self, *arguments: str) -> list[str]:
-        jars = "/opt/kafka" if self.source is DEBIAN else str(_machine_jars())
+        jars = "/opt/kafka" if self.source.generation else str(_machine_jars())
         return self.source.command(
             "java",
             *("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
@@ -141,8 +141,8 @@ class Kafka(Server):
     def version(self) -> str:
         if self.given:
             return "Kafka"
-        jars = debian.kafka_jars() if self.source is DEBIAN else _machine_jars()
-        return f"Kafka {_version(jars)}"
+        of = self.source.generation
+        return f"Kafka {_version(debian.kafka_jars(of) if of else _machine_jars())}"
 
     def topics(self) -> list[str]:
         """Return the names of the topics that clients have made."""

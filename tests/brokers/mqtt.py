@@ -18,8 +18,8 @@ class Mosquitto(Server):
 
     @classmethod
     def _printed_version(cls, text: str) -> str:
-        found = re.search(r"version ([\d.]+)", text)
-        return found[1] if found else ""
+        found = re.findall(r"version ([\d.]+)", text)
+        return found[-1] if found else ""  # a log has that of each start
 
     @classmethod
     def on_machine(cls) -> bool:

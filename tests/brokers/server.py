@@ -29,7 +29,7 @@ from mirakuru.exceptions import ProcessExitedWithError, TimeoutExpired
 
 from handbook.brokers import Broker, named
 from tests.brokers import debian
-from tests.brokers.generations import NEWEST
+from tests.brokers.generations import NEWEST, Generation
 
 START_SECONDS = 90
 STOP_SECONDS = 90
@@ -51,9 +51,16 @@ class Source:
 
     name: str
     command: Callable[..., list[str]]
+    #: Which generation of the project's own folders it is.
+    generation: Generation | None = None
 
 
-DEBIAN = Source(f"folder, {debian.CHOSEN.name}", debian.command)
+def from_folder(of: Generation) -> Source:
+    """Return the project's own folder of this generation."""
+    return Source(f"folder, {of.name}", functools.partial(debian.command, of=of), of)
+
+
+DEBIAN = from_folder(debian.CHOSEN)
 MACHINE = Source("this machine", debian.on_this_machine)
 ADDRESS = Source("given by address", debian.on_this_machine)
 
