@@ -10,7 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import (
+    BaseHTTPRequestHandler,
+    SimpleHTTPRequestHandler,
+    ThreadingHTTPServer,
+)
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -176,3 +180,31 @@ def read(visit: Opener) -> Read:
         return opened[path]
 
     return read_page
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Another site, which lets everybody in and notes who came."""
+
+    def do_GET(self) -> None:  # the name that the server looks for
+        """Answer."""
+        assert isinstance(self.server, Guestbook)
+        self.server.came.append(self.path)
+        self.send_response(200)
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.end_headers()
+
+
+class Guestbook(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Elsewhere)
+        self.came: list[str] = []
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Guestbook]:
+    with Guestbook() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

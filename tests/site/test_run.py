@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from handbook.runner import runnable
-from tests.site.conftest import Opener, Site
+from tests.site.conftest import Guestbook, Opener, Site
 from tests.site.test_every_page import AXE, violations
 from tests.snippets.running import SNIPPETS
 
@@ -94,6 +92,15 @@ MOVES = """forward => {
   return moving.filter(each => each.matches(".flow-message")).length;
 }"""
 
+#: Runs files in the page's Python, and returns what they print and how they end.
+RUN_IN_PAGE = """async ([path, files]) => {
+  const folder = new URL(document.querySelector("[data-python]").dataset.python, location);
+  const printed = {output: "", error: ""};
+  const listener = {loading() {}, started() {}, printed(kind, text) { printed[kind] += text; }};
+  const result = await python.run(folder.href, path.split("/").pop(), files, listener);
+  return {...printed, why: result.why, text: result.text};
+}"""
+
 
 class Bench:
     """The bar below one snippet of an open page, and what belongs to it."""
@@ -142,18 +149,7 @@ def python(visit: Opener) -> Iterator[Page]:
 @pytest.mark.parametrize("path", COMPANIONS)
 def test_it_prints_in_the_browser_what_its_page_shows(python: Page, path: str) -> None:
     files = {each: code(each) for each in COMPANIONS[path]} | {Path(path).name: code(path)}
-    result = python.evaluate(
-        """async ([path, files]) => {
-          const folder = new URL(document.querySelector("[data-python]").dataset.python, location);
-          const printed = {output: "", error: ""};
-          const listener = {
-            loading() {}, started() {}, printed(kind, text) { printed[kind] += text; }
-          };
-          const result = await python.run(folder.href, path.split("/").pop(), files, listener);
-          return {...printed, why: result.why, text: result.text};
-        }""",
-        [path, files],
-    )
+    result = python.evaluate(RUN_IN_PAGE, [path, files])
     assert result == {"output": output(path), "error": "", "why": "ended", "text": ""}
 
 
@@ -264,34 +260,6 @@ def test_where_python_can_not_be_loaded_the_reader_is_told(visit: Opener) -> Non
     page.evaluate("delete window.WebAssembly")
     bench.button("Run").click()
     bench.says("This browser does not run WebAssembly")
-
-
-class Elsewhere(BaseHTTPRequestHandler):
-    """Another site, which lets everybody in and notes who came."""
-
-    def do_GET(self) -> None:  # the name that the server looks for
-        """Answer."""
-        assert isinstance(self.server, Guestbook)
-        self.server.came.append(self.path)
-        self.send_response(200)
-        self.send_header("Access-Control-Allow-Origin", "*")
-        self.end_headers()
-
-
-class Guestbook(ThreadingHTTPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Elsewhere)
-        self.came: list[str] = []
-
-
-@pytest.fixture
-def elsewhere() -> Iterator[Guestbook]:
-    with Guestbook() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_what_runs_reaches_no_other_site(
