@@ -9,12 +9,15 @@ _SECTION = re.compile(
     r'aria-labelledby="[^"]*"(?P<between>[^>]*>\s*<label class="md-nav__title"[^>]*>'
     r'\s*<span class="md-nav__icon md-icon"></span>)(?P<title>[^<]*)'
 )
+_MESSAGE = 'data-md-component="dialog"'
 _SEARCH = 'data-md-component="search" role="dialog"'
 
 
 def mend(html: str) -> str:
     """Return the page with names for what a screen reader could not name."""
     html = html.replace(_SEARCH, f'{_SEARCH} aria-label="Search"')
+    # The theme says there what was copied.
+    html = html.replace(_MESSAGE, f'{_MESSAGE} role="status"')
     # The header's logo has its name in letters; the theme's label says less than they do.
     html = re.sub(r'(class="md-header__button md-logo") aria-label="[^"]*"', r"\1", html)
     html = _SECTION.sub(_named_section, html)

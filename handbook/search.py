@@ -36,6 +36,7 @@ _IGNORED = (
     ".footnote-ref",
     ".headerlink",
     ".md-content__button",
+    ".on-paper",
     ".snippet-facts",
     ".command",
     ".broker-switch",

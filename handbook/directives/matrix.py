@@ -41,7 +41,8 @@ def table(project: Project, topics: str) -> str:
 def _body(project: Project, name: str) -> str:
     file, title = page_of(project.root, name)
     link = page.current.link_to(file)
-    rows = "".join(_row(claim, link) for claim in recorded(project, name))
+    prefix = name.rpartition("/")[2].replace("_", "-")
+    rows = "".join(_row(claim, link, prefix) for claim in recorded(project, name))
     return (
         f'<tbody data-pattern="{name}"><tr class="matrix-pattern">'
         f'<th scope="rowgroup" colspan="{len(BROKERS) + 1}"><a href="{link}">{escape(title)}</a>'
@@ -49,9 +50,10 @@ def _body(project: Project, name: str) -> str:
     )
 
 
-def _row(claim: Claim, link: str) -> str:
+def _row(claim: Claim, link: str, prefix: str) -> str:
     cells = "".join(_cell(broker, claim, link) for broker in BROKERS)
-    return f'<tr><th scope="row">{inline(claim.text)}</th>{cells}</tr>'
+    row = f"{prefix}-{anchor(claim)}"
+    return f'<tr id="{row}"><th scope="row">{inline(claim.text)}</th>{cells}</tr>'
 
 
 def _cell(broker: Broker, claim: Claim, link: str) -> str:
