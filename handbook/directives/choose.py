@@ -2,7 +2,8 @@
 
 Each option's branch follows its question, nested as deep as the path is long. choose.css shows
 the branch of the option that is checked, so it needs no JavaScript; where a browser lacks `:has()`
-everything is visible, in the order of the questions.
+everything is visible, in the order of the questions. choose.js keeps the path in the address, and
+prints it with its answer as the record of a decision.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ def form(project: Project, name: str) -> str:
     return (
         '<form class="choose" method="dialog" aria-label="Choose a broker" data-search-exclude>'
         f"{_step(chooser, chooser.start, (), ())}"
-        '<p class="choose-again"><button type="reset">Start again</button></p></form>'
+        '<p class="choose-again"><button type="reset">Start again</button> <button type="button"'
+        ' class="choose-record" hidden>Print as a decision record</button></p>'
+        '<p class="choose-signed" hidden></p></form>'
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -90,6 +91,35 @@ def test_without_has_everything_is_in_sight_in_order(page: Page, built_site: Sit
     expect(page.locator(".choose-answer:visible")).to_have_count(len(list(CHOOSER.paths())))
     said = page.locator(".choose-if:visible").all_text_contents()
     assert len(said) == page.locator(".choose input").count()
+
+
+def test_the_address_holds_the_path(visit: Opener) -> None:
+    page = visit(PAGE).page
+    for option in ("4", "4-2", "4-2-1", "4-2-1-1"):
+        page.locator(f"#choose-{option}").check()
+    expect(page).to_have_url(re.compile(r"/#choose-4-2-1-1$"))
+    page.context.close()
+    page = visit(f"{PAGE}#choose-4-2-1-1").page
+    expect(page.locator(".choose-answer:visible h3")).to_have_text("Kafka")
+    page.get_by_role("button", name="Start again").click()
+    expect(page).to_have_url(re.compile(r"/types/choose/$"))
+    expect(page.locator(".choose-record")).to_be_hidden()
+    page.context.close()
+
+
+def test_a_path_can_be_printed_as_the_record_of_a_decision(visit: Opener) -> None:
+    """It has the questions, the choices, the reasons, the date, and nothing else of the page."""
+    page = visit(f"{PAGE}#choose-4-2-1-1").page
+    page.evaluate("print = () => {}")
+    page.get_by_role("button", name="Print as a decision record").click()
+    page.emulate_media(media="print")
+    signed = page.locator(".choose-signed")
+    expect(signed).to_have_text(re.compile(r"Decision record, \d{4}-\d\d-\d\d: Kafka\..*#choose-4"))
+    expect(page.locator("fieldset:visible")).to_have_count(4)
+    expect(page.locator("article > :visible")).to_have_count(1)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(signed).to_be_hidden()
+    page.context.close()
 
 
 def test_an_answer_is_accessible_and_fits(visit: Opener) -> None:
