@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve site test survival mutants check record benchmark atlas brokers servers lock clean
+.PHONY: help serve site book test survival mutants check record benchmark atlas brokers servers lock clean
 
 help:
 	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000 (or PORT=8001)"
@@ -18,6 +18,7 @@ help:
 	@echo "make survival what each long-lived function makes of each fault (ARGS=\"-k redis\")"
 	@echo "make mutants  take things away from snippets at random, and see which test notices"
 	@echo "make site     the site into site/, with every warning an error"
+	@echo "make book     the site, and in it the whole handbook as PDF and EPUB, for which it needs Chromium"
 	@echo "make check    the quick checks: types, style, prose"
 	@echo "make brokers  every broker on its default port; Ctrl-C stops them (ONLY=\"redis nats\")"
 	@echo "make servers  fetch the servers, without starting them"
@@ -54,6 +55,11 @@ serve: .venv/ready $(RUN)
 
 site: .venv/ready $(RUN)
 	$(BIN)/python -m mkdocs build --strict
+
+# The pages link to both files, which the site of `make site` does not have.
+book: export BOOK := message-brokers-handbook
+book: site
+	$(BIN)/python -m handbook.book site/$(BOOK)
 
 check: .venv/ready
 	$(BIN)/ruff check
