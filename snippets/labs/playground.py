@@ -7,7 +7,7 @@
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -36,6 +36,7 @@ class Settings:
     outage: float = 0.0  # seconds in which every attempt fails
     crash: float = 0.0  # chance to die after the work, before its ack
     pause: float = 0.0  # seconds until the next attempt
+    faults: Sequence[tuple[float, str]] = ()  # second, and what strikes
 
 
 SITUATIONS = {
@@ -84,28 +85,38 @@ class Clock:
 class Worker:
     def __init__(self, world: "World", name: str, queue: str) -> None:
         self.world, self.name, self.queue = world, name, queue
+        self.slow = world.settings.slow if name == "A" else 1
+        self.life = ExitStack()
         self.start()
 
+    def die(self) -> None:
+        self.life.close()  # What it holds goes back to the queue.
+        self.world.clock.call_later(RESTART, self.start)
+        self.busy = True
+
     def start(self) -> None:
-        self.life, self.busy = ExitStack(), False
-        broker, prefetch = self.world.broker, self.world.settings.prefetch
-        take = broker.consume(self.queue, self.name, prefetch)
+        self.life.close()
+        self.busy, prefetch = False, self.world.settings.prefetch
+        take = self.world.broker.consume(self.queue, self.name, prefetch)
         self.inbox = self.life.enter_context(take).inbox
 
     def next(self) -> None:
         if not self.busy and not self.inbox.empty():
             self.busy = True
-            task, seconds = self.inbox.get_nowait(), self.world.seconds(self)
+            refused, work = self.world.outage(), self.world.settings.work
+            seconds = REFUSED if refused else work * self.slow
+            task = self.inbox.get_nowait()
             self.world.clock.call_later(seconds, self.settle, task)
 
     def settle(self, delivery: Delivery) -> None:
+        if delivery not in delivery.consumer.unacked:
+            return  # It died in the middle of the work.
         if self.world.fails(delivery):
             self.retry(delivery)
         else:
             self.world.done[delivery.message.body] += 1
-            if self.world.chance.random() < self.world.settings.crash:
-                self.life.close()  # What it holds goes back to the queue.
-                self.world.clock.call_later(RESTART, self.start)
+            if self.world.loses_ack():
+                self.die()
                 return
             delivery.ack()
         self.busy = False
@@ -130,7 +141,7 @@ class World:
         self.settings, self.chance = settings, Random(seed)
         self.clock, self.numbers = Clock(), count(1)
         self.done: Counter[str] = Counter()
-        self.attempts = 0
+        self.attempts, self.next = 0, set[str]()
         self.broker = Broker(lambda: self.clock.now)
         names = "ABCDEFGHIJ"[: settings.workers]
         self.queues = ["transcode"] * len(names)
@@ -146,6 +157,8 @@ class World:
         self.workers = {name: Worker(self, name, of) for name, of in pairs}
         self.broker.observers.append(self.wake)
         self.clock.call_later(0, self.produce)
+        for second, fault in settings.faults:
+            self.clock.call_later(second, self.strike, fault)
 
     def produce(self) -> None:
         number, settings = next(self.numbers), self.settings
@@ -155,7 +168,8 @@ class World:
         if self.chance.random() < settings.poison:
             headers["poison"] = "yes"
         queue = self.queues[key % len(self.queues)]
-        self.broker.publish(queue, f"video {number}", inf, **headers)
+        for _ in range(2 if self.happens("twice") else 1):
+            self.broker.publish(queue, f"video {number}", inf, **headers)
         gap = self.chance.expovariate(settings.rate)
         self.clock.call_later(gap, self.produce)
 
@@ -163,18 +177,31 @@ class World:
         if event.kind in ("delivered", "redelivered"):
             self.clock.call_later(0, self.workers[event.client].next)
 
-    def fails_now(self) -> bool:
-        return OUTAGE <= self.clock.now < OUTAGE + self.settings.outage
+    def strike(self, fault: str) -> None:
+        if fault == "kill":
+            self.workers["A"].die()
+        elif fault == "slower":
+            self.workers["A"].slow = 10
+        else:  # "lose" an acknowledgement, or publish "twice": the next one
+            self.next.add(fault)
 
-    def seconds(self, worker: Worker) -> float:
-        slow = self.settings.slow if worker.name == "A" else 1
-        return REFUSED if self.fails_now() else self.settings.work * slow
+    def loses_ack(self) -> bool:
+        crashes = self.chance.random() < self.settings.crash
+        return self.happens("lose") or crashes
+
+    def happens(self, fault: str) -> bool:
+        once = fault in self.next
+        self.next.discard(fault)
+        return once
+
+    def outage(self) -> bool:
+        return OUTAGE <= self.clock.now < OUTAGE + self.settings.outage
 
     def fails(self, delivery: Delivery) -> bool:
         self.attempts += 1
         unlucky = self.chance.random() < self.settings.failure
         poison = "poison" in delivery.message.headers
-        return unlucky or poison or self.fails_now()
+        return unlucky or poison or self.outage()
 
     def sample(self) -> Sample:
         queues = dict(self.broker.queues)

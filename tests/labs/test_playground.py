@@ -57,3 +57,18 @@ def test_what_waits_too_long_is_a_dead_letter() -> None:
 
 def test_the_same_settings_give_the_same_run() -> None:
     assert run(Settings(failure=0.2)) == run(Settings(failure=0.2))
+
+
+def test_faults_of_the_world_strike_at_their_second() -> None:
+    usual = run(Settings())
+    assert (usual[-1].twice, usual[-1].dead) == (0, 0)
+    for fault, twice in (("kill", 0), ("lose", 1), ("twice", 1), ("slower", 0)):
+        struck = run(Settings(faults=[(20.0, fault)]))
+        assert struck[:19] == usual[:19], fault
+        assert struck[-1].twice == twice, fault
+        assert (max(each.oldest for each in struck) > 5) is (fault == "slower"), fault
+
+
+def test_a_worker_that_is_killed_twice_holds_nothing() -> None:
+    killed = run(Settings(rate=1, faults=[(20.0, "kill"), (20.0, "kill"), (20.5, "kill")]))
+    assert killed[-1].oldest < 1

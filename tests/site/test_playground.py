@@ -65,7 +65,7 @@ def test_each_situation_is_what_the_handbook_recorded(visit: Opener) -> None:
     seen.page.get_by_role("button", name="Try it: Poison message").click()
     assert playground.ran() == poisoned
     playground.slider("Delivery limit").fill("3")
-    expect(playground.status).to_contain_text("13 are dead letters", timeout=LOADED)
+    expect(playground.status).to_contain_text("Dead letters: 13.", timeout=LOADED)
     assert playground.ran()[0] < 5
     for curve, before in zip(playground.curves(), poisoned, strict=True):
         assert f"before at most {before:g}." in str(curve.get_attribute("aria-label"))
@@ -89,13 +89,32 @@ def test_a_link_sets_the_sliders_and_runs_nothing(visit: Opener) -> None:
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.endswith("#play:prefetch=20&slow=8")
 
-    seen = visit(f"{link}&rate=999&nonsense=1")
+    seen = visit(f"{link}&rate=999&nonsense=1&kill=20&lose=99")
     linked = Playground(seen.page)
     expect(linked.status).to_contain_text("The link has set the sliders.")
     values = {"Prefetch": "20", "Worker A takes longer": "8", "Tasks a second": "12"}
     for label, value in values.items():
         expect(linked.slider(label)).to_have_value(value)
+    expect(linked.whole).to_contain_text("Second 20: Kill worker A.")
+    expect(linked.whole).not_to_contain_text("Second 99")
     assert not [url for url in seen.requests if "/assets/python/" in url]
     linked.whole.get_by_role("button", name="Reset").click()
     expect(linked.slider("Prefetch")).to_have_value("1")
+    assert seen.complaints == []
+
+
+def test_what_goes_wrong_at_a_second_is_seen_from_then_on(visit: Opener) -> None:
+    seen = visit(PLAYGROUND)
+    playground = Playground(seen.page)
+    playground.whole.get_by_role("button", name="Run", exact=True).click()
+    assert playground.ran()[3] == 0
+    playground.slider("At second").fill("30")
+    playground.whole.get_by_role("button", name="Lose an acknowledgement").click()
+    expect(playground.status).to_contain_text("Done twice: 1.", timeout=LOADED)
+    expect(playground.whole).to_contain_text("Second 30: Lose an acknowledgement.")
+    playground.whole.get_by_role("button", name="Publish a task twice").click()
+    expect(playground.status).to_contain_text("Done twice: 2.", timeout=LOADED)
+    playground.whole.get_by_role("button", name="Reset").click()
+    expect(playground.status).to_contain_text("Done twice: 0.", timeout=LOADED)
+    expect(playground.whole).not_to_contain_text("Second 30")
     assert seen.complaints == []

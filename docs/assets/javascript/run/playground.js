@@ -35,6 +35,8 @@ const SITUATIONS = {
   "Hot key": { hot: 0.7 },
   "Crash before acknowledging": { crash: 0.1 },
 };
+// What the snippet calls the faults that strike at a second.
+const FAULTS = { kill: "Kill worker A", slower: "Make worker A slow", lose: "Lose an acknowledgement", twice: "Publish a task twice" };
 // In the order of the snippet's Sample.
 const SERIES = ["Tasks that wait", "Age of the oldest task, s", "Attempts in a second", "Tasks done twice, so far", "Dead letters, so far"];
 const [WIDE, HIGH] = [300, 60];
@@ -72,7 +74,14 @@ export const mount = (place) => {
     value.textContent = ALL[name][5](input.valueAsNumber);
     input.setAttribute("aria-valuetext", value.textContent);
   };
+  const told = element("p", { className: "playground-faults" });
+  let faults = [];
+  const strike = (added) => {
+    faults = added;
+    told.textContent = faults.map(([second, fault]) => `Second ${second}: ${FAULTS[fault]}.`).join(" ");
+  };
   const set = (settings) => {
+    strike([]);
     for (const name in ALL) {
       inputs[name].input.value = settings[name] ?? ALL[name][4]; // a range keeps to its limits by itself
       tell(name);
@@ -106,7 +115,7 @@ export const mount = (place) => {
       return;
     }
     const { name, folder, files } = loaded, module = name.replace(".py", "");
-    const given = JSON.stringify(JSON.stringify(settings()));
+    const given = JSON.stringify(JSON.stringify({ ...settings(), faults }));
     const program = `import json, ${module}\nprint(json.dumps(${module}.run(${module}.Settings(**json.loads(${given})))))\n`;
     const result = await run(folder, "play.py", { ...files, "play.py": program }, {
       loading(done) {
@@ -124,7 +133,7 @@ export const mount = (place) => {
     const samples = JSON.parse(printed), series = SERIES.map((_, number) => samples.map((each) => each[number]));
     plots.replaceChildren(...SERIES.map((title, number) => plot(title, series[number], reference?.[number])));
     const [waiting, oldest, , twice, dead] = samples.at(-1);
-    said.textContent = `After ${samples.length} simulated seconds ${waiting} tasks wait, the oldest task is ${oldest} s old, ${twice} were done twice, ${dead} are dead letters.${reference ? " Dashed is the run before you moved a slider." : ""}`;
+    said.textContent = `After ${samples.length} simulated seconds, ${waiting} tasks wait and the oldest is ${oldest} s old. Done twice: ${twice}. Dead letters: ${dead}.${reference ? " Dashed is the run before you moved a slider." : ""}`;
     last = series;
     reference ??= series;
   };
@@ -142,6 +151,23 @@ export const mount = (place) => {
     }
     form.append(group);
   }
+  const world = element("fieldset"), when = element("input", { type: "range", id: "playground-when", min: 0, max: 59, value: 20 });
+  const second = element("span", { className: "playground-value" }, { "aria-hidden": "true" });
+  const choose = () => {
+    second.textContent = seconds(when.value);
+    when.setAttribute("aria-valuetext", second.textContent);
+  };
+  when.addEventListener("input", choose);
+  choose();
+  world.append(element("legend", { textContent: "Faults" }), element("label", { textContent: "At second", htmlFor: when.id }), when, second);
+  for (const [fault, label] of Object.entries(FAULTS)) {
+    world.append(button(label, "playground-try", () => {
+      strike([...faults, [when.valueAsNumber, fault]].slice(-9));
+      play(true);
+    }));
+  }
+  world.append(told);
+  form.append(world);
   bar.append(
     button("Run", "run-run", () => play()),
     button("Reset", "run-reset", () => {
@@ -150,7 +176,7 @@ export const mount = (place) => {
     }),
     button("Copy link", "run-link", async () => {
       const link = new URL(location);
-      link.hash = `play:${new URLSearchParams(changed())}`;
+      link.hash = `play:${new URLSearchParams([...changed(), ...faults.map(([at, fault]) => [fault, at])])}`;
       try {
         await navigator.clipboard.writeText(link);
         said.textContent = "The link is copied. It sets the sliders, and its reader presses Run.";
@@ -174,6 +200,8 @@ export const mount = (place) => {
   whole.append(bar, plots, form);
   place.replaceWith(whole);
   const linked = location.hash.match(/^#play:(.*)$/);
-  set(linked ? Object.fromEntries(new URLSearchParams(linked[1])) : {});
+  const carried = [...new URLSearchParams(linked?.[1])];
+  set(Object.fromEntries(carried));
+  strike(carried.filter(([name, at]) => Object.hasOwn(FAULTS, name) && at >= 0 && at < 60).map(([name, at]) => [Number(at), name]).slice(-9));
   said.textContent = `${linked ? "The link has set the sliders. " : ""}Runs in this page, without a server. The first run fetches Python, ${shown.dataset.megabytes} MB.`;
 };
