@@ -52,7 +52,7 @@ DRAWN = _words(
 )
 #: What may stand above a page's text, and which files may lie beside it.
 HEAD = _words("description keywords lab needs search title")
-FILES = _words(".css .ipynb .jpg .js .json .md .pdf .png .py .svg .txt .webp .woff2 .yml")
+FILES = _words(".css .gz .ipynb .jpg .js .json .md .pdf .png .py .svg .txt .webp .woff2 .yml")
 _SCHEMES = frozenset({"", "http", "https", "mailto"})
 _INPUTS = frozenset({"checkbox", "number", "radio", "range", "search", "text"})
 _TAG = re.compile(r"<(/?)([a-z!?][^\s/>]*)", re.I)

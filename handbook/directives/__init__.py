@@ -19,6 +19,7 @@ from markdown.preprocessors import Preprocessor
 from handbook import page
 from handbook.diagrams import DiagramError
 from handbook.directives import (
+    atlas,
     checked,
     choose,
     claims,
@@ -50,6 +51,7 @@ _OUTWARD = re.compile(
 #: What a directive writes as HTML is our own: it is put away before anybody looks for an author's.
 _ELEMENT = re.compile(r"<([a-z]+)\b(?![^>]* markdown\b).*</\1>\Z(?<!</span>)")
 _EXPANDERS = {
+    "atlas": atlas.expand,
     "code": code.topic,
     "file": code.file,
     "idea": idea.expand,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from tests.atlas.brokers import ASKED
@@ -16,6 +17,7 @@ from tests.atlas.history import Call, History
 from tests.atlas.questions import QUESTIONS
 from tests.atlas.record import FOLDER, described, questions, write
 from tests.atlas.run import cells
+from tests.records import DATA
 
 RECORDED = [key for key in ASKED if (FOLDER / f"{key}.json").exists()]
 AGAIN = "run `make atlas`, or the part of it that changed, and read the difference"
@@ -40,6 +42,14 @@ def test_every_cell_is_recorded_in_the_codes_words(broker: str) -> None:
         for question in found
     }
     assert there == set(cells([broker])), AGAIN
+
+
+@pytest.mark.parametrize("broker", RECORDED)
+def test_the_record_has_the_form_that_its_schema_says(broker: str) -> None:
+    schema = json.loads((DATA / "schema" / "atlas.json").read_text())
+    checker = jsonschema.Draft202012Validator
+    checker.check_schema(schema)
+    checker(schema).validate(recorded(broker))
 
 
 @pytest.mark.parametrize("broker", RECORDED)
