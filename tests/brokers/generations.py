@@ -51,7 +51,8 @@ STABLE = Generation(
     suite="trixie",
     postgresql="17",
     kafka="4.3.0",
-    own_packages=("nats-server", "openjdk-21-jre-headless"),
+    # The tests of the site take Firefox from here, whichever servers run.
+    own_packages=("firefox-esr", "nats-server", "openjdk-21-jre-headless"),
 )
 NEWEST = Generation(
     "newest",

@@ -39,7 +39,7 @@ def fox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
     """One Firefox for the tests of this file."""
     start = command()
     if start is None:
-        pytest.skip("no Firefox: `GENERATION=stable make servers`, or name one in FIREFOX")
+        pytest.skip("no Firefox: `make servers` fetches one, or name yours in FIREFOX")
     with firefox(start, tmp_path_factory.mktemp("firefox")) as running:
         yield running
 
