@@ -82,6 +82,18 @@ BROKERS = (
 
 BY_KEY = {broker.key: broker for broker in BROKERS}
 
+#: Servers that speak a broker's protocol: the tests run its snippets on them too.
+SUBSTITUTES = (
+    Broker(
+        "valkey",
+        "Valkey",
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        oldest=(8, 1),
+        newest=(9, 1),
+    ),
+)
+
 
 _KEYS = {name: broker.key for broker in BROKERS for name in (broker.label, *broker.also)}
 _BY_LENGTH = sorted(_KEYS, key=len, reverse=True)
@@ -110,8 +122,9 @@ def addressed_in(code: str) -> list[Broker]:
 
 def named(key: str) -> Broker:
     """Return the broker called `key`; a `KeyError` names the keys there are."""
+    substitutes = {each.key: each for each in SUBSTITUTES}
     try:
-        return BY_KEY[key]
+        return substitutes.get(key) or BY_KEY[key]
     except KeyError:
         known = ", ".join(BY_KEY)
         raise KeyError(f"no broker is called {key!r}; there are: {known}") from None

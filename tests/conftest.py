@@ -16,7 +16,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from handbook.brokers import BROKERS, addressed_in, named
-from tests.brokers import NotFoundError, NotOursError, Server, debian, make
+from tests.brokers import SUBSTITUTES, NotFoundError, NotOursError, Server, debian, make
 from tests.brokers.generations import NEWEST
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import work_root
@@ -101,6 +101,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     There, the browser's work disturbs no test of a broker. The tests of a page come together, so
     that it is opened once.
     """
+    elsewhere = [item for item in items if not _is_here(item)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if _is_here(item)]
     if config.option.servers:
         others = [item for item in items if not _asks_a_server(item)]
         config.hook.pytest_deselected(items=others)
@@ -119,6 +122,17 @@ def _asks_a_server(item: pytest.Item) -> bool:
     given: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     twin = getattr(given.get("case"), "without", False)
     return bool(marker and named(marker.args[0]).variable) and not twin
+
+
+def _is_here(item: pytest.Item) -> bool:
+    """Tell whether its server is in this run: those in another's place are of the newest ones.
+
+    At an address that was given there is the broker itself, or one in its place.
+    """
+    marker = item.get_closest_marker("broker")
+    if not marker or marker.args[0] not in SUBSTITUTES:
+        return True
+    return debian.CHOSEN is NEWEST and named(marker.args[0]).variable not in os.environ
 
 
 def _needs_browser(nodeid: str) -> bool:
@@ -242,7 +256,7 @@ def addresses(server: Server | None, servers: Servers) -> Callable[[str], dict[s
     def read_by(code: str) -> dict[str, str]:
         found: dict[str, str] = {}
         for broker in addressed_in(code):
-            ours = server is not None and server.key == broker.key
+            ours = server is not None and server.broker.variable == broker.variable
             one = server if server and ours else emptied(servers, broker.key)
             found |= one.environment_of_clients
         return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handbook.brokers import BROKERS, Broker
+from handbook.brokers import BROKERS, SUBSTITUTES, Broker
 from tests.brokers.generations import NEWEST, Generation, wanted
 from tests.records import Record
 from tests.survival.record import Survival
@@ -127,4 +127,5 @@ class Report:
         return lines + [(f"failed, {name}: {one}", ["red"]) for one in self.failed]
 
     def _shown(self) -> list[Broker]:
-        return [one for one in BROKERS if one.variable or not self.only_servers]
+        brokers = [one for one in BROKERS if one.variable or not self.only_servers]
+        return brokers + [one for one in SUBSTITUTES if self.outcomes.get(one.key)]

@@ -10,14 +10,16 @@ from tests.brokers.mqtt import Mosquitto
 from tests.brokers.nats import Nats
 from tests.brokers.postgresql import Postgresql
 from tests.brokers.rabbitmq import Rabbitmq
-from tests.brokers.redis import Redis
+from tests.brokers.redis import Redis, Valkey
 from tests.brokers.server import ADDRESS, DEBIAN, MACHINE, NotFoundError, NotOursError, Server
 
-__all__ = ["SERVERS", "NotFoundError", "NotOursError", "Server", "make"]
+__all__ = ["SERVERS", "SUBSTITUTES", "NotFoundError", "NotOursError", "Server", "make"]
 
 SERVERS: dict[str, type[Server]] = {
     server.key: server for server in (Rabbitmq, Kafka, Nats, Redis, Mosquitto, Postgresql)
 }
+#: Those in the place of another's, with its snippets.
+SUBSTITUTES: dict[str, type[Server]] = {server.key: server for server in (Valkey,)}
 
 
 def make(key: str, *, default_ports: bool = False) -> Server:
@@ -26,7 +28,7 @@ def make(key: str, *, default_ports: bool = False) -> Server:
     It is looked for at the address in its environment variable, then among the programs of this
     machine, then in the project's own folder of servers.
     """
-    server = SERVERS[key]
+    server = (SERVERS | SUBSTITUTES)[key]
     if given := os.environ.get(named(key).variable or ""):
         return server(ADDRESS, given=given)
     if server.on_machine():

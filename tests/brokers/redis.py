@@ -14,22 +14,27 @@ class Redis(Server):
     """Redis 8 or later."""
 
     key = "redis"
+    name = "Redis"
 
     @classmethod
     def on_machine(cls) -> bool:
-        found = re.search(r"v=([\d.]+)", printed_by("redis-server", "--version"))
+        found = re.search(r"v=([\d.]+)", printed_by(cls._program(), "--version"))
         return found is not None and cls.taught(found[1])
 
     @classmethod
     def in_folder(cls) -> bool:
-        return debian.has("redis-server")
+        return debian.has(cls._program())
+
+    @classmethod
+    def _program(cls) -> str:
+        return f"{cls.name.lower()}-server"
 
     def prepare(self) -> None:
         self.port_number = self.port(6379)
 
     def command(self) -> list[str]:
         return self.source.command(
-            "redis-server",
+            self._program(),
             *("--bind", "127.0.0.1", "--port", str(self.port_number)),
             *("--dir", str(self.data), "--save", "", "--daemonize", "no"),
             *("--appendonly", "yes", "--appendfsync", "everysec"),
@@ -47,12 +52,19 @@ class Redis(Server):
             return connection.recv(65536).decode()
 
     def version(self) -> str:
-        found = re.search(r"redis_version:(\S+)", self._ask("INFO server"))
+        found = re.search(rf"{self.name.lower()}_version:(\S+)", self._ask("INFO server"))
         assert found
-        return f"Redis {found[1]}"
+        return f"{self.name} {found[1]}"
 
     def stop_storing(self) -> None:
         assert self._ask("CONFIG SET appendonly no").startswith("+OK")
 
     def empty(self) -> None:
         assert self._ask("FLUSHALL SYNC").startswith("+OK")
+
+
+class Valkey(Redis):
+    """Valkey, made of Redis 7.2, which Redis's snippets run on as well."""
+
+    key = "valkey"
+    name = "Valkey"

@@ -173,6 +173,13 @@ def claim(
             for without, name in ((False, key), (True, f"{key}-without-its-line"))
             if proof.line or not without
         ]
+        cases += [
+            pytest.param(
+                Case("redis", topic, proofs["redis"], without=False),
+                marks=pytest.mark.broker("valkey"),
+                id="redis-on-valkey",
+            )
+        ] * ("redis" in proofs)
 
         @pytest.mark.parametrize("case", cases)
         @functools.wraps(test)

@@ -27,7 +27,7 @@ WAITING = [
     f"transcode {name}.mp4" for name in ("cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay")
 ]
 LAST, BACK = "transcode last.mp4", "transcode back.mp4"
-#: Where the documentation, or the same series, allows the way back.
+#: Where the older server reads what the newer one has left.
 AND_BACK = {"kafka", "nats", "redis"}
 #: Their messages carry no number of the delivery.
 COUNTS_NOTHING = {"kafka", "postgresql"}
