@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -68,16 +67,29 @@ class AskedKafka(Asked):
         return KafkaConnection(producer)
 
     async def read(self) -> list[int]:
+        end = await self._end()
         consumer = AIOKafkaConsumer(bootstrap_servers=BOOTSTRAP, auto_offset_reset="earliest")
         await consumer.start()
         try:
             consumer.assign([PLACE])
-            end = (await consumer.end_offsets([PLACE]))[PLACE]
             found: list[int] = []
-            while await consumer.position(PLACE) < end:
+            while await consumer.position(PLACE) <= end:
                 for records in (await consumer.getmany(timeout_ms=1000)).values():
-                    found += [int(record.value) for record in records]
-                await asyncio.sleep(0)
+                    found += [int(record.value) for record in records if record.offset < end]
             return found
         finally:
             await consumer.stop()
+
+    @staticmethod
+    async def _end() -> int:
+        """Write one more record, and return its place when all replicas have it.
+
+        A leader that has just started shows consumers less than it has, until the others have
+        fetched from it. When it confirms this record, it shows all that stands before.
+        """
+        producer = AIOKafkaProducer(bootstrap_servers=BOOTSTRAP, acks="all")
+        await producer.start()
+        try:
+            return int((await producer.send_and_wait(QUEUE, b"end", partition=0)).offset)
+        finally:
+            await producer.stop()

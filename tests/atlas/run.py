@@ -12,7 +12,7 @@ from tests.atlas.questions import QUESTIONS
 from tests.brokers.cluster import inside
 
 #: Longer than any cell takes, also on a busy machine.
-SECONDS = 500
+SECONDS = 580
 #: The keys of a broker, of one of its settings, and of a question.
 Cell = tuple[str, str, str]
 

@@ -13,7 +13,7 @@ from tests.brokers.cluster.machines import Machine
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], Awaitable[T]], what: str, seconds: float = 180) -> T:
+async def until(condition: Callable[[], Awaitable[T]], what: str, seconds: float = 240) -> T:
     """Ask again and again until the answer is true; an exception counts as not yet."""
     deadline = time.monotonic() + seconds
     last: Exception | None = None

@@ -122,8 +122,12 @@ class KafkaCluster(Cluster):
         await until(ready, "Kafka's three brokers, with all replicas in sync")
 
     async def leader(self, queue: str) -> int:
-        (topic,) = await _ask(lambda admin: admin.describe_topics([queue]))
-        return int(topic["partitions"][0]["leader"])
+        async def found() -> int:
+            (topic,) = await _ask(lambda admin: admin.describe_topics([queue]))
+            leader = int(topic["partitions"][0]["leader"])
+            return max(leader, 0)  # -1 is nobody
+
+        return await until(found, f"Kafka to have a leader of {queue}")
 
     async def version(self) -> str:
         (jar,) = (SERVERS / "opt" / "kafka").glob("kafka-clients-*.jar")
