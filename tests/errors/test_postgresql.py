@@ -205,8 +205,8 @@ def test_deadlock_detected(server: Server, said: Hearing) -> None:
             first.result()
         a.execute("ROLLBACK")
     mask = {
-        rf"(?<=rocess ){first_pid}\b": "701",
-        rf"(?<=rocess ){second_pid}\b": "702",
+        rf"(?<=ess ){first_pid}\b": "701",
+        rf"(?<=ess ){second_pid}\b": "702",
         r"transaction \d+; blocked by process 701": "transaction 1001; blocked by process 701",
         r"transaction \d+; blocked by process 702": "transaction 1002; blocked by process 702",
     }
