@@ -161,7 +161,8 @@ class GlossaryTreeprocessor(Treeprocessor):
         if not self.by_form:
             return
         self.target = posixpath.relpath(SOURCE, posixpath.dirname(page.current.path) or ".")
-        self.seen = set()
+        # Where errors are explained, a log is the file that a program writes.
+        self.seen = {"log"} if page.current.path.startswith("errors/") else set()
         self._visit(root)
 
     def _visit(self, element: Element) -> None:
