@@ -66,13 +66,12 @@ def _cell(one: Asked, setting: Setting, question: str) -> str:
             f'<td class="claim-open">{label}<span class="claims-mark" aria-hidden="true">·</span> '
             f'<span class="survival-word">{word}</span></td>'
         )
-    kind, mark, word = ("differs", "✗", "loses") if cell.loses else ("holds", "✓", "keeps")
+    kind, mark = ("differs", "✗") if cell.loses else ("holds", "✓")
     number = f"{_range(cell.values('lost'))} lost" if cell.loses else "0 lost"
     link = f"{page.current.link_to(PAGE)}#{_anchor(one, setting, question)}"
     return (
         f'<td class="claim-{kind}"><a href="{escape(link)}">{label}'
         f'<span class="claims-mark" aria-hidden="true">{mark}</span> '
-        f'<span class="survival-word">{word}: </span>'
         f'<span class="survival-time">{number}</span></a></td>'
     )
 
@@ -201,16 +200,18 @@ def _plot(project: Project, one: Asked, key: str) -> str:
     with mpl.rc_context(rc=STYLE):
         cells = [(s, one.cells[s.key, key]) for s in one.settings if (s.key, key) in one.cells]
         figure = Figure(figsize=(5.3, 1.0 + 1.15 * len(cells)))
-        plots = figure.subplots(len(cells), 1, sharex=True, squeeze=False)
+        plots = figure.subplots(len(cells), 1, sharex=True, sharey=True, squeeze=False)
         said = []
         for number, (axes, (setting, cell)) in enumerate(zip(plots.flat, cells, strict=True)):
             times, events = confirms(project.root, cell)
             began, ended = events["the fault begins"], events["the fault ends"]
             last = events["the load ends"]
-            seconds = [float(second) for second in range(int(last) + 1)]
+            seconds = [float(second) for second in range(int(last))]  # the whole ones
             counts = [sum(s <= at < s + 1 for at in times) for s in seconds]
             axes.axvspan(began, ended, color="0.5", alpha=0.2, linewidth=0)
-            axes.step(seconds, counts, where="post", color=f"C{number % 5}")
+            axes.stairs(
+                counts, [*seconds, float(len(seconds))], color=f"C{number % 5}", baseline=None
+            )
             axes.set_title(setting.label.replace("`", ""), loc="left", fontsize=11)
             axes.set_ylim(bottom=0)
             gap = _range(cell.values("gap"), 1)

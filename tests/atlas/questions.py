@@ -75,7 +75,7 @@ QUESTIONS = {
         Question(
             "leader-frozen",
             "Fail-over",
-            "The leader's server stands still, with all connections open.",
+            "The leader's server stands still, with all connections open",
             "The server that leads is stopped by SIGSTOP, and goes on 20 s later.",
             20,
             _leader,
@@ -85,7 +85,7 @@ QUESTIONS = {
         Question(
             "leader-cut-off",
             "Fail-over",
-            "The network between the leader and the other two is cut.",
+            "The network between the leader and the other two is cut",
             "No packet passes between the leader and the other two for 20 s. Clients reach all.",
             20,
             _leader,
@@ -95,7 +95,7 @@ QUESTIONS = {
         Question(
             "leader-unheard",
             "Fail-over",
-            "The network is cut one way: the leader hears the other two, and they don't hear it.",
+            "The network is cut one way: the leader hears the other two, and they don't hear it",
             "Nothing that the leader sends to the other two arrives for 20 s. Clients reach all.",
             20,
             _leader,
@@ -105,7 +105,7 @@ QUESTIONS = {
         Question(
             "majority-killed",
             "Fail-over",
-            "Two of three servers die, the leader among them.",
+            "Two of three servers die, the leader among them",
             "Two servers are ended by kill -9, and started again on their data 10 s later.",
             10,
             _majority,
@@ -115,7 +115,7 @@ QUESTIONS = {
         Question(
             "leader-power",
             "What a confirm means",
-            "The leader's machine loses power.",
+            "The leader's machine loses power",
             "What the leader's machine has not synced is gone. Its power is back 10 s later.",
             10,
             _leader,
@@ -126,7 +126,7 @@ QUESTIONS = {
         Question(
             "all-power",
             "What a confirm means",
-            "All three machines lose power at the same moment.",
+            "All three machines lose power at the same moment",
             "What the machines have not synced is gone. Their power is back 3 s later.",
             3,
             _all,
