@@ -6,22 +6,30 @@ It runs on the generation that is chosen, and asks the server which of the two i
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aio_pika
+import nats
 import psycopg
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError
+from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, StreamConfig
 from nats.js.errors import BadRequestError
 
-from tests.brokers import Server
+from tests.brokers import Server, debian
 from tests.brokers.clients import SECONDS, comes, jetstream
 from tests.brokers.kafka import Kafka
+from tests.brokers.mqtt import Mosquitto
+from tests.patterns.stage import Stage, everything
 from tests.types.test_mqtt import DISCONNECT, connect
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
@@ -264,6 +272,121 @@ def test_one_message_expires_from_2_11(server: Server) -> None:
     asyncio.run(proof())
 
 
+@pytest.mark.broker("nats")
+def test_a_message_is_sent_later_from_2_12(server: Server) -> None:
+    """A stream has to allow it. An older server stores the message as any other, and sends none."""
+
+    async def proof() -> None:
+        config = StreamConfig(allow_msg_schedules=True)
+        async with jetstream(server, stream=config) as stream:
+            both = replace(config, name="videos", subjects=["videos", "later"])
+            info = await stream.update_stream(both)
+            assert bool(info.config.allow_msg_schedules) == server.at_least(2, 12)
+            at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+            schedule = {
+                "Nats-Schedule": f"@at {at:%Y-%m-%dT%H:%M:%SZ}",
+                "Nats-Schedule-Target": "videos",
+            }
+            await stream.publish("later", b"cat.mp4", headers=schedule)
+
+            async def sent() -> bool:
+                info = await stream.stream_info("videos", subjects_filter=">")
+                return info.state.subjects == {"videos": 1}
+
+            if info.config.allow_msg_schedules:
+                await comes(sent)
+                came = (await stream.get_last_msg("videos", "videos")).time
+                assert came
+                assert came >= at
+            else:
+                assert (await stream.get_last_msg("videos", "later")).data == b"cat.mp4"
+
+    asyncio.run(proof())
+
+
+@pytest.mark.broker("nats")
+def test_one_of_many_workers_can_be_the_active_one_from_2_11(server: Server) -> None:
+    """The first who asks is pinned, and gets all. An older server ignores the setting."""
+    config = {
+        "durable_name": "worker",
+        "ack_policy": "explicit",
+        "priority_groups": ["workers"],
+        "priority_policy": "pinned_client",
+    }
+
+    async def proof() -> list[int]:
+        given = [0, 0]
+        async with jetstream(server) as stream, await nats.connect(server.address) as connection:
+            api = "$JS.API.CONSUMER"
+            create = json.dumps({"stream_name": "videos", "config": config}).encode()
+            await connection.request(f"{api}.DURABLE.CREATE.videos.worker", create)
+            take = json.dumps({"batch": 4, "expires": SECONDS * 10**9, "group": "workers"})
+            for number in (0, 1):
+
+                async def hear(_: Msg, number: int = number) -> None:
+                    given[number] += 1
+
+                await connection.subscribe(f"worker.{number}", cb=hear)
+                ask = f"{api}.MSG.NEXT.videos.worker"
+                await connection.publish(ask, take.encode(), reply=f"worker.{number}")
+            await connection.flush()
+            for _ in range(4):
+                await stream.publish("videos", b"cat.mp4")
+
+            async def all_come() -> bool:
+                return sum(given) == 4
+
+            await comes(all_come)
+        return given
+
+    given = asyncio.run(proof())
+    assert given == [4, 0] if server.at_least(2, 11) else all(given)
+
+
+def plugins_for_sqlite(server: Server) -> list[str]:
+    """Return the plugin's path, as the server sees it; an older one has none."""
+    root = debian.folder(server.source.generation) if server.source.generation else Path("/")
+    found = root.glob("usr/lib/*/mosquitto/mosquitto_persist_sqlite.so")
+    return [f"/{path.relative_to(root)}" for path in found]
+
+
+class WithSqlite(Mosquitto):
+    """Mosquitto that writes each change into a database, and keeps none back for a while."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        [plugin] = plugins_for_sqlite(self)
+        self.configuration.write_text(
+            f"listener {self.port_number} 127.0.0.1\n"
+            "allow_anonymous true\n"
+            "log_dest stdout\n"
+            f"plugin {plugin}\n"
+            f"plugin_opt_db_file {self.data}/mosquitto.sqlite3\n"
+            "plugin_opt_flush_period 0\n"
+        )
+
+
+@pytest.mark.broker("mqtt")
+def test_what_is_confirmed_outlives_kill_9_with_sqlite_from_2_1(
+    server: Server, tmp_path: Path
+) -> None:
+    """The usual persistence writes all half an hour later, or at an orderly end."""
+    tasks = [f"transcode {number}.mp4" for number in range(6)]
+    if not server.at_least(2, 1):
+        assert not plugins_for_sqlite(server)
+        return
+    with (
+        server.another(WithSqlite) as own,
+        Stage.of("patterns/work_queue", "mqtt", own, tmp_path) as stage,
+    ):
+        stage.call("declare")
+        stage.call("submit", tasks=tasks)
+        own.kill()
+        own.start()
+        workers = [stage.spawn("work", worker=name) for name in "AB"]
+        assert stage.happens(lambda: set(everything("done", workers)) == {*tasks}, *workers)
+
+
 @pytest.mark.broker("mqtt")
 def test_a_packet_above_two_million_bytes_is_refused_from_2_1(server: Server) -> None:
     topic = b"\x00\x06videos"
@@ -316,6 +439,22 @@ def test_a_database_makes_sortable_ids_from_18(server: Server) -> None:
         else:
             with pytest.raises(psycopg.errors.UndefinedFunction):
                 connection.execute("SELECT uuidv7()")
+
+
+@pytest.mark.broker("postgresql")
+def test_each_column_of_17_12_has_an_option_that_18_does_not_know(server: Server) -> None:
+    """So `pg_upgrade` fails at the first table, and so does what `pg_dump` of 18 wrote."""
+    with psycopg.connect(server.address) as connection:
+        connection.execute("CREATE TABLE tasks (id int)")
+        if server.at_least(18):
+            with pytest.raises(psycopg.errors.InvalidParameterValue, match='"pg_attver"'):
+                connection.execute("ALTER TABLE tasks ALTER id SET (pg_attver=1)")
+        elif server.at_least(17, 12):
+            [row] = connection.execute(
+                "SELECT attoptions FROM pg_attribute"
+                " WHERE attrelid = 'tasks'::regclass AND attname = 'id'"
+            ).fetchall()
+            assert row[0][0].startswith("pg_attver=")
 
 
 @pytest.mark.broker("kafka")
