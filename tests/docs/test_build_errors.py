@@ -111,6 +111,7 @@ FAULTS = {
     "a table of a pattern without a page": ("::: support other", "docs/other.md is missing"),
     "a table of a pattern without a promise": ("::: support topic", "marks 0 claims on 'topic'"),
     "questions that are missing": ("::: choose none.yml", "there is no docs/none.yml"),
+    "an error without a test": ("::: error redis/typo", "test_typo in tests/errors/test_redis.py"),
     "a missing recording": ("::: recording topic/x.mmd | X", "no recording snippets/topic/x.mmd"),
     "a diagram without description": ("```mermaid\nflowchart TD\na --> b\n```", "accTitle"),
     "a diagram that can't be drawn": (

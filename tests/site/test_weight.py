@@ -16,6 +16,7 @@ from tests.site.conftest import PAGES, Opener, Site
 BUDGETS = {
     "": 82,
     "best-practices/": 100,
+    "errors/": 100,
     "labs/": 100,
     "patterns/": 100,
     "terms/": 97,
@@ -74,3 +75,15 @@ def test_a_pattern_is_fetched_with_few_requests_and_few_elements(
     assert fetched | {ICON} == weighed
     assert len(seen.requests) <= REQUESTS
     assert seen.page.evaluate("document.querySelectorAll('*').length") < ELEMENTS
+
+
+@pytest.mark.parametrize("path", [PATTERN, "labs/playground/"])
+def test_what_runs_in_a_page_weighs_little_before_the_first_click(
+    visit: Opener, built_site: Site, path: str
+) -> None:
+    """The scripts of Run and of the playground; Python comes with the click."""
+    fetched = [urlsplit(url).path.removeprefix("/") for url in visit(path).requests]
+    scripts = [name for name in fetched if name.startswith("assets/javascript/run")]
+    assert scripts
+    assert sum(packed(built_site.folder / name) for name in scripts) <= 4000
+    assert not [name for name in fetched if name.startswith("assets/python/")]
