@@ -1,8 +1,9 @@
 // What a reader does with one snippet: run, stop, edit, reset, share.
+import { element, progress } from "./element.js";
 import { flow } from "./flow.js";
 import { pack, unpack } from "./link.js";
 import { CHARACTERS, run, SECONDS, stop } from "./python.js";
-import { element, load, progress } from "./snippet.js";
+import { load } from "./snippet.js";
 
 const LONGEST_LINK = 20_000;
 

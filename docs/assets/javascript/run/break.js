@@ -1,7 +1,8 @@
 // Break it: the line that carries a claim is changed as its test changes it, and both outputs are shown.
+import { element, progress } from "./element.js";
 import { flow } from "./flow.js";
 import { run } from "./python.js";
-import { element, fetchText, load, progress } from "./snippet.js";
+import { fetchText, load } from "./snippet.js";
 
 // What is changed may wait for ever for what does not come.
 const SECONDS = 10;

@@ -1,5 +1,5 @@
 // The flow of a run: what the minibroker held after each of its events (handbook/flow.py), to go through forwards and backwards.
-import { element } from "./snippet.js";
+import { element } from "./element.js";
 
 const STYLES = new URL("../../css/flow.css", import.meta.url).href;
 const SPEEDS = { slow: 0.5, usual: 1.5, fast: 4 }; // steps a second

@@ -1,6 +1,5 @@
-// The playground: sliders and plots around snippets/labs/playground.py, which runs in the page's Python.
-import { run } from "./python.js";
-import { element, load, progress } from "./snippet.js";
+// The playground: sliders around snippets/labs/playground.py. What runs it and draws its curves is fetched on the first run.
+import { element, progress } from "./element.js";
 
 const STYLES = new URL("../../css/playground.css", import.meta.url).href;
 const SNIPPET = "labs/playground.py";
@@ -37,24 +36,6 @@ const SITUATIONS = {
 };
 // What the snippet calls the faults that strike at a second.
 const FAULTS = { kill: "Kill worker A", slower: "Make worker A slow", lose: "Lose an acknowledgement", twice: "Publish a task twice" };
-// In the order of the snippet's Sample.
-const SERIES = ["Tasks that wait", "Age of the oldest task, s", "Attempts in a second", "Tasks done twice, so far", "Dead letters, so far"];
-const [WIDE, HIGH] = [300, 60];
-
-const plot = (title, now, before) => {
-  const most = Math.max(...now, ...(before ?? []), 1);
-  const line = (values, name) => `<polyline class="${name}" points="${values.map((each, at) => `${(WIDE * (at + 1)) / values.length},${HIGH - (HIGH * each) / most}`).join(" ")}"/>`;
-  const said = `${title}: at most ${Math.max(...now)}, ${now.at(-1)} at the end${before ? `; before at most ${Math.max(...before)}` : ""}.`;
-  const made = element("figure", { className: "playground-plot" });
-  made.innerHTML = `<svg viewBox="0 0 ${WIDE} ${HIGH}" preserveAspectRatio="none" role="img">${before ? line(before, "before") : ""}${line(now, "now")}</svg>`;
-  made.firstChild.setAttribute("aria-label", said);
-  const ends = element("p", { className: "playground-ends" }, { "aria-hidden": "true" });
-  ends.append(element("span", { textContent: "0 s" }), element("span", { textContent: `${now.length} s` }));
-  made.prepend(element("figcaption", { textContent: title }), element("p", { className: "playground-most", textContent: most }, { "aria-hidden": "true" }));
-  made.append(ends);
-  return made;
-};
-
 export const mount = (place) => {
   const shown = document.querySelector(`[data-run][data-snippet="${SNIPPET}"]`);
   if (!shown) return; // built without Python
@@ -90,8 +71,8 @@ export const mount = (place) => {
   const settings = () => Object.fromEntries(Object.entries(inputs).map(([name, { input }]) => [name, input.valueAsNumber]));
   const changed = () => Object.entries(settings()).filter(([name, value]) => value !== ALL[name][4]);
 
-  // The curves of the last run that a button began: what a slider changes is seen against them.
-  let loaded, running = false, again = false, last, reference;
+  // The last run that a button began: what a slider changes is seen against it.
+  let running = false, again = false, last, reference;
   const play = async (moved) => {
     if (!moved) reference = undefined;
     if (running) {
@@ -106,36 +87,18 @@ export const mount = (place) => {
     running = false;
   };
   const once = async () => {
-    let printed = "", error = "";
     said.textContent = last ? "Running" : `Loading Python, ${shown.dataset.megabytes} MB, once for all pages`;
     try {
-      loaded ??= await load(shown);
-    } catch (failed) {
-      said.textContent = `This could not be loaded: ${failed.message}. Look at your connection, then press Run again.`;
-      return;
+      const { simulate } = await import("./curves.js");
+      const { samples, says, curves } = await simulate(shown, { ...settings(), faults }, bytes, reference);
+      said.textContent = says;
+      if (!samples) return;
+      plots.replaceChildren(...curves);
+      last = samples;
+      reference ??= samples;
+    } catch (error) {
+      said.textContent = `This could not be loaded: ${error.message}. Look at your connection, then press Run again.`;
     }
-    const { name, folder, files } = loaded, module = name.replace(".py", "");
-    const given = JSON.stringify(JSON.stringify({ ...settings(), faults }));
-    const program = `import json, ${module}\nprint(json.dumps(${module}.run(${module}.Settings(**json.loads(${given})))))\n`;
-    const result = await run(folder, "play.py", { ...files, "play.py": program }, {
-      loading(done) {
-        bytes.hidden = false;
-        bytes.value = done;
-      },
-      started() { bytes.hidden = true; },
-      printed(kind, text) { kind === "output" ? printed += text : error += text; },
-    });
-    bytes.hidden = true;
-    if (result.why !== "ended" || error) {
-      said.textContent = result.why === "failed" ? `Python could not be loaded: ${result.text}. Look at your connection, then press Run again.` : `Stopped. ${error.trim().split("\n").at(-1)}`;
-      return;
-    }
-    const samples = JSON.parse(printed), series = SERIES.map((_, number) => samples.map((each) => each[number]));
-    plots.replaceChildren(...SERIES.map((title, number) => plot(title, series[number], reference?.[number])));
-    const [waiting, oldest, , twice, dead] = samples.at(-1);
-    said.textContent = `After ${samples.length} simulated seconds, ${waiting} tasks wait and the oldest is ${oldest} s old. Done twice: ${twice}. Dead letters: ${dead}.${reference ? " Dashed is the run before you moved a slider." : ""}`;
-    last = series;
-    reference ??= series;
   };
 
   for (const [title, sliders] of Object.entries(SLIDERS)) {
@@ -175,14 +138,8 @@ export const mount = (place) => {
       if (last) play();
     }),
     button("Copy link", "run-link", async () => {
-      const link = new URL(location);
-      link.hash = `play:${new URLSearchParams([...changed(), ...faults.map(([at, fault]) => [fault, at])])}`;
-      try {
-        await navigator.clipboard.writeText(link);
-        said.textContent = "The link is copied. It sets the sliders, and its reader presses Run.";
-      } catch {
-        prompt("Copy this link", link);
-      }
+      const carried = new URLSearchParams([...changed(), ...faults.map(([at, fault]) => [fault, at])]);
+      said.textContent = await (await import("./curves.js")).share(`play:${carried}`);
     }),
     bytes, said,
   );

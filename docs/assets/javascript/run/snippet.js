@@ -1,14 +1,6 @@
 // What the build says of a snippet that runs, and its files as they are published.
 const SITE = new URL("../../../", import.meta.url);
 
-export const element = (tag, properties = {}, attributes = {}) => {
-  const made = Object.assign(document.createElement(tag), properties);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
-
-export const progress = (counted) => element("progress", { max: counted, hidden: true }, { "aria-label": "Loading Python" });
-
 export const fetchText = async (path) => {
   const answer = await fetch(new URL(path, SITE));
   if (!answer.ok) throw new Error(`${path} is not there (${answer.status})`);
