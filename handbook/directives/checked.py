@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from handbook import errors
 from handbook.brokers import BROKERS
 from handbook.directives.project import Project, git
 from handbook.evidence import CLAIMS, SURVIVAL, EvidenceError, claims, survival, versions
@@ -44,6 +45,7 @@ def table(project: Project, argument: str) -> str:
         *_code(project.root),
         *_claims(project.root),
         *_survival(project.root),
+        *_errors(project.root),
         *_mutants(project.root),
     ]
     lines = ["| What | How much | Recorded |", "|---|---|---|"]
@@ -60,7 +62,7 @@ def _servers(project: Project) -> str:
     rows = ["| Newest server | Stable server | Client |", "|---|---|---|"]
     ran = versions(project.root)
     rows += [
-        f"| {ran[broker.key]['server']} | {ran[broker.key].get('stable', '–')} |"
+        f"| {ran[broker.key]['server']} | {ran[broker.key].get('stable', '-')} |"
         f" {ran[broker.key]['client']} |"
         for broker in BROKERS
         if broker.key in ran
@@ -124,6 +126,12 @@ def _survival(root: Path) -> Iterator[Row]:
         said = ", ".join(f"{verdict}: {count}" for verdict, count in seen.most_common())
         yield "Functions that run for long", str(len(functions)), SURVIVAL
         yield "Faults that they went through", f"{seen.total()} ({said})", SURVIVAL
+
+
+def _errors(root: Path) -> Iterator[Row]:
+    """Return how many errors were provoked: nothing before the first."""
+    if provoked := len(errors.recorded(root)):
+        yield "Errors that a test provoked, their texts compared", str(provoked), errors.FOLDER
 
 
 def _mutants(root: Path) -> Iterator[Row]:

@@ -24,6 +24,9 @@ def project(tmp_path: Path) -> Project:
         "docs/data/versions.json": json.dumps(
             {"redis": {"server": "Redis 8.0.6", "stable": "Redis 8.0.2", "client": "redis"}}
         ),
+        "docs/data/errors/redis.json": json.dumps(
+            {"crossslot": [{"text": "CROSSSLOT", "client": "redis", "seen": {"any": {}}}]}
+        ),
         "docs/page.md": "```python\nprint(1)\n#> 1\n```\n\n```text\nno\n```\n",
         "snippets/a/on_redis.py": "",
         "snippets/a/on_redis.out": "",
@@ -44,6 +47,7 @@ def test_it_counts(project: Project) -> None:
     assert rows["Short blocks on pages that ran, what they print compared"] == "1"
     assert rows["Tests of them, one for each broker"] == "2"
     assert rows["Tests that failed as the page says when a line of the snippet was changed"] == "1"
+    assert rows["Errors that a test provoked, their texts compared"] == "1"
     servers = checked.table(project, "servers").splitlines()
     assert servers[-1] == "| Redis 8.0.6 | Redis 8.0.2 | redis |"
     assert set(servers) <= set(text.splitlines())
