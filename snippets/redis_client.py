@@ -192,11 +192,11 @@ async def locked(
     if not await lock.acquire(blocking=False, token=token):
         yield False
         return
-    renewal = asyncio.create_task(_renew_lock(lock, seconds))
+    renewing = asyncio.create_task(_renew_lock(lock, seconds))
     try:
         yield True
     finally:
-        renewal.cancel()
+        renewing.cancel()
         await lock.release()  # It raises if the lease has ended.
 
 

@@ -83,3 +83,15 @@ def test_an_exchange_outlives_its_broker(topic: str, opens: Opens, server: Serve
         stage.call("publish", events=events)
         ana = stage.spawn("receive", **who)
         assert stage.happens(lambda: len(ana.done) == 1, ana)
+
+
+@of("nats", "topic_router")
+def test_a_receiver_gets_what_comes_after_it_has_subscribed(topic: str, opens: Opens) -> None:
+    with opens(topic, "nats") as stage:
+        stage.call("subscribe", receiver="bob", patterns=["video.>"])
+        stage.call("publish", events=[("video.before", "cat.mp4")])
+        stage.call("subscribe", receiver="ana", patterns=["video.>"])
+        stage.call("publish", events=[("video.after", "dog.mp4")])
+        bob, ana = [stage.spawn("receive", receiver=name) for name in ("bob", "ana")]
+        assert stage.happens(lambda: len(bob.done) == 2 and bool(ana.done), bob, ana)
+        assert ana.done == ["video.after"]
