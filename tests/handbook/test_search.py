@@ -38,3 +38,19 @@ def test_without_a_program_nothing_is_written(
     monkeypatch.setattr(search, "_program", lambda: None)
     search.write([], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_is_found_by_its_heading_and_its_text() -> None:
+    """Each one has an address of its own, and its text weighs as much as prose."""
+    output = (
+        "<article><h1>Errors of Redis</h1><p>Before.</p>"
+        '<h2 id="crossslot"><code>CROSSSLOT</code> Keys<a class="headerlink" href="#x">¶</a></h2>'
+        '<div class="error highlight"><pre>CROSSSLOT Keys in request</pre></div>'
+        '<h2 id="nogroup">NOGROUP</h2><p>No such key.</p></article>'
+    )
+    page = search.entry("errors/redis/", "Redis", "Errors", output, "")
+    first, second = search.errors_of(page)
+    assert (first.address, first.title) == ("errors/redis/#crossslot", "CROSSSLOT Keys")
+    assert 'class="error highlight"' in first.document
+    assert "data-pagefind-weight" not in first.document
+    assert second.content == "<h1>NOGROUP</h1><p>No such key.</p></article>"
