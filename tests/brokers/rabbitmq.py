@@ -146,8 +146,8 @@ class Rabbitmq(Server):
     def write_down_queues(self) -> None:
         """Have it write down which quorum queues it has, which it does half a second later.
 
-        RabbitMQ 4.0.5 forgets the member of a queue that was declared right before it is killed:
-        the queue is there then, has no leader, and whoever declares it waits for ever.
+        RabbitMQ forgets the member of a queue that was declared right before it is killed. On 4.0.5
+        the queue has no leader then, and whoever declares it waits for ever; on 4.3.6 it is empty.
         """
         self.control("eval", "mnesia:sync_log(), [dets:sync(Table) || Table <- dets:all()].")
 
