@@ -24,26 +24,28 @@ def wanted() -> argparse.Namespace:
     parser.add_argument("--question", nargs="+", default=[], choices=list(QUESTIONS))
     parser.add_argument("--runs", type=int, default=1, help="how often each cell runs")
     parser.add_argument("--at-once", type=int, default=4, help="how many cells run side by side")
-    parser.add_argument("--show", action="store_true", help="keep nothing")
+    parser.add_argument("--show", action="store_true", help="keep nothing, and compare")
     return parser.parse_args()
 
 
-async def main(chosen: list[Cell], at_once: int, *, keep: bool) -> int:
-    """Run the cells, keep those that came to an end, and return how many did not."""
-    began = time.monotonic()
+async def main(chosen: list[Cell], at_once: int, *, keep: bool) -> list[str]:
+    """Run the cells, keep what they showed or compare, and return what is wrong."""
+    began, wrong = time.monotonic(), list[str]()
     rows: list[dict[str, Any]] = []
     try:
         async for row in run_all(chosen, at_once):
             if isinstance(row, inside.InsideError):
-                print(row, file=sys.stderr, flush=True)
+                wrong.append(str(row))
                 continue
             rows.append(row)
+            if not keep and (how := record.differs(row)):
+                wrong.append(how)
             print(json.dumps({key: row[key] for key in row if key != "history"}), flush=True)
     finally:
         if keep and rows:
             record.write(rows)
         print(f"{len(rows)} of {len(chosen)} in {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return len(chosen) - len(rows)
+    return wrong
 
 
 if __name__ == "__main__":
@@ -54,7 +56,7 @@ if __name__ == "__main__":
     if not chosen:
         sys.exit("no cell is of this broker, this setting and this question at once")
     try:
-        if failed := asyncio.run(main(chosen, asked.at_once, keep=not asked.show)):
-            sys.exit(f"{failed} came to no end")
+        if wrong := asyncio.run(main(chosen, asked.at_once, keep=not asked.show)):
+            sys.exit("\n".join(wrong))
     except KeyboardInterrupt:
         sys.exit("interrupted")

@@ -64,6 +64,21 @@ def write(rows: Iterable[dict[str, Any]], folder: Path = FOLDER) -> None:
             history.write_bytes(base64.b64decode(row["history"]))
 
 
+def differs(row: dict[str, Any], folder: Path = FOLDER) -> str:
+    """Return how the verdict of a row differs from what is kept of its cell; nothing if it fits.
+
+    A cell of which some runs have lost and others have not fits both.
+    """
+    file = folder / f"{row['broker']}.json"
+    kept = json.loads(file.read_text())["cells"] if file.exists() else {}
+    runs = kept.get(row["setting"], {}).get(row["question"], {}).get("runs", [])
+    verdicts = {run["lost"] > 0 for run in runs}
+    if not verdicts or (row["seen"]["lost"] > 0) in verdicts:
+        return ""
+    now, then = ("loses", "kept") if row["seen"]["lost"] else ("keeps", "lost")
+    return f"{row['broker']} {row['setting']} {row['question']}: it {now}, and {then} when recorded"
+
+
 def _cells(broker: str, rows: list[dict[str, Any]], before: dict[str, Any]) -> dict[str, Any]:
     today = datetime.now(UTC).date().isoformat()
     fresh: dict[tuple[str, str], list[dict[str, Any]]] = {}

@@ -14,6 +14,7 @@ from tests.brokers.cluster.needed import demand
 
 #: A broker, its setting, a question, and whether confirmed messages are lost.
 QUICK = (
+    ("rabbitmq", "quorum", "leader-cut-off", False),
     ("kafka", "acks-all", "all-power", True),
     ("nats", "r3", "all-power", True),
     ("nats", "r3-always", "all-power", False),

@@ -15,7 +15,7 @@ from tests.atlas.brokers import ASKED
 from tests.atlas.checker import check
 from tests.atlas.history import Call, History
 from tests.atlas.questions import QUESTIONS
-from tests.atlas.record import FOLDER, described, questions, write
+from tests.atlas.record import FOLDER, described, differs, questions, write
 from tests.atlas.run import cells
 from tests.records import DATA
 
@@ -69,23 +69,35 @@ def test_every_verdict_is_that_of_its_history(broker: str) -> None:
     assert kept == set((FOLDER / broker).rglob("*.gz")), "a history of no cell: remove it"
 
 
-def test_a_cell_that_ran_takes_its_place_and_leaves_the_others(tmp_path: Path) -> None:
-    def row(question: str, lost: int) -> dict[str, Any]:
-        history = History([Call(0, 0.0, "confirmed", 0.1)], [], [] if lost else [0], 1.0)
-        return {
-            "broker": "nats",
-            "setting": "r3",
-            "question": question,
-            "server": "NATS 2",
-            "client": "nats-py 2",
-            "took": 1,
-            "seen": {**asdict(check(history)), "whole": 0.1},
-            "history": base64.b64encode(history.packed()).decode(),
-        }
+def row(question: str, lost: int) -> dict[str, Any]:
+    """Return the row of a cell with one message."""
+    history = History([Call(0, 0.0, "confirmed", 0.1)], [], [] if lost else [0], 1.0)
+    return {
+        "broker": "nats",
+        "setting": "r3",
+        "question": question,
+        "server": "NATS 2",
+        "client": "nats-py 2",
+        "took": 1,
+        "seen": {**asdict(check(history)), "whole": 0.1},
+        "history": base64.b64encode(history.packed()).decode(),
+    }
 
+
+def test_a_cell_that_ran_takes_its_place_and_leaves_the_others(tmp_path: Path) -> None:
     write([row("none", 0), row("leader-killed", 1)], tmp_path)
     write([row("leader-killed", 0), row("leader-killed", 0)], tmp_path)
     found = json.loads((tmp_path / "nats.json").read_text())["cells"]["r3"]
     assert [key for key in QUESTIONS if key in found] == list(found) == ["none", "leader-killed"]
     assert [run["lost"] for run in found["leader-killed"]["runs"]] == [0, 0]
     assert (tmp_path / "nats" / "r3" / "leader-killed.jsonl.gz").exists()
+
+
+def test_a_verdict_that_differs_from_the_record_is_named(tmp_path: Path) -> None:
+    assert not differs(row("none", 1), tmp_path)
+    write([row("none", 0), row("leader-killed", 1), row("leader-killed", 0)], tmp_path)
+    assert not differs(row("none", 0), tmp_path)
+    said = "nats r3 none: it loses, and kept when recorded"
+    assert differs(row("none", 1), tmp_path) == said
+    for lost in (0, 1):
+        assert not differs(row("leader-killed", lost), tmp_path)
