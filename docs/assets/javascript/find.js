@@ -25,7 +25,8 @@ const distance = (one, other) => {
 // The word that was meant, if there is none that begins like this one: the nearest, and of two the more common.
 const corrected = async (word) => {
   const typed = word.toLowerCase(), known = await words;
-  if (typed.length < 4 || known.some((each) => each.startsWith(typed))) return word;
+  const parts = typed.split(/[–-]/).filter((part) => part.length > 3);
+  if (typed.length < 4 || (parts.length && parts.every((part) => known.some((each) => each.startsWith(part))))) return word;
   const [far, near] = known.map((each) => [distance(typed, each), each]).sort(([one], [other]) => one - other)[0];
   return far <= (typed.length > 7 ? 2 : 1) ? near : word;
 };
@@ -48,9 +49,10 @@ const ranked = async (asked) => {
 
 // What is called as the query says comes before what only speaks of it.
 const first = 10;
+const plain = (name) => name.toLowerCase().replace(/–/g, "-").replace(/s$/, "");
 const named = async (results, query) => {
-  const name = query.toLowerCase().replace(/s$/, "");
-  const titles = await Promise.all(results.slice(0, first).map(async (each) => (await each.data()).meta.title.toLowerCase().replace(/s$/, "")));
+  const name = plain(query);
+  const titles = await Promise.all(results.slice(0, first).map(async (each) => plain((await each.data()).meta.title)));
   const called = results.filter((_, index) => titles[index] === name);
   return [...called, ...results.filter((each) => !called.includes(each))];
 };
