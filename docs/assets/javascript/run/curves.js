@@ -42,7 +42,7 @@ export const simulate = async (shown, settings, bytes, reference) => {
   const samples = JSON.parse(printed), [waiting, oldest, , twice, dead] = samples.at(-1);
   return {
     samples,
-    says: `After ${samples.length} simulated seconds, ${waiting} tasks wait and the oldest is ${oldest} s old. Done twice: ${twice}. Dead letters: ${dead}.${reference ? " Dashed is the run before you moved a slider." : ""}`,
+    says: `After ${samples.length} simulated seconds, ${waiting} tasks wait and the oldest is ${oldest} s old. Done twice: ${twice}. Dead letters: ${dead}.${reference ? " Dashed is the run before your changes." : ""}`,
     curves: SERIES.map((title, number) => plot(title, samples.map((each) => each[number]), reference?.map((each) => each[number]))),
   };
 };
