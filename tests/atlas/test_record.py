@@ -69,6 +69,32 @@ def test_every_verdict_is_that_of_its_history(broker: str) -> None:
     assert kept == set((FOLDER / broker).rglob("*.gz")), "a history of no cell: remove it"
 
 
+#: What docs/atlas/index.md says in its own words, of whole rows: whether a cell loses.
+STANDS_OUT = {
+    ("rabbitmq", "classic", "all-power"): True,
+    ("rabbitmq", "quorum", "all-power"): False,
+    ("rabbitmq", "quorum", "leader-power"): False,
+    ("kafka", "acks-1", "leader-cut-off"): True,
+    ("kafka", "acks-all", "all-power"): True,
+    ("nats", "r3", "leader-cut-off"): False,
+    ("nats", "r3", "leader-power"): False,
+    ("nats", "r3", "all-power"): True,
+}
+
+
+@pytest.mark.parametrize("cell", STANDS_OUT, ids="-".join)
+def test_what_stands_out_on_the_page_is_recorded(cell: tuple[str, str, str]) -> None:
+    broker, setting, question = cell
+    if broker not in RECORDED:
+        pytest.skip(f"{broker} is not recorded yet")
+    runs = recorded(broker)["cells"][setting][question]["runs"]
+    assert {run["lost"] > 0 for run in runs} == {STANDS_OUT[cell]}, "change the page's sentence"
+    if cell == ("kafka", "acks-1", "leader-cut-off"):
+        assert not any(run["refused"] + run["unknown"] for run in runs), "it saw errors"
+    if cell == ("nats", "r3", "leader-cut-off"):
+        assert all(run["whole"] > run["gap"] > 1 for run in runs), "it was in step sooner"
+
+
 def row(question: str, lost: int) -> dict[str, Any]:
     """Return the row of a cell with one message."""
     history = History([Call(0, 0.0, "confirmed", 0.1)], [], [] if lost else [0], 1.0)
