@@ -190,7 +190,6 @@ def test_packet_too_large(server: Server, said: Hearing) -> None:
     """It reads no further, so what it says to the client is often lost with the connection."""
     with server.another(own("max_packet_size 1000\n")) as small, camera(small) as one:
         one.heard("connect")
-        one.client._max_packet_size = None
         one.client.publish("videos", bytes(2000), 1)
         one.heard("disconnect")
         said(logged(small, "camera-1", "isconnected"), client=LOG)
