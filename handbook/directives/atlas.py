@@ -201,21 +201,20 @@ def _plot(project: Project, one: Asked, key: str) -> str:
         cells = [(s, one.cells[s.key, key]) for s in one.settings if (s.key, key) in one.cells]
         figure = Figure(figsize=(5.3, 1.0 + 1.15 * len(cells)))
         plots = figure.subplots(len(cells), 1, sharex=True, sharey=True, squeeze=False)
-        said = []
+        said, most = [], 1
         for number, (axes, (setting, cell)) in enumerate(zip(plots.flat, cells, strict=True)):
             times, events = confirms(project.root, cell)
             began, ended = events["the fault begins"], events["the fault ends"]
             last = events["the load ends"]
-            seconds = [float(second) for second in range(int(last))]  # the whole ones
-            counts = [sum(s <= at < s + 1 for at in times) for s in seconds]
+            # The last second is not a whole one.
+            counts = [sum(s <= at < s + 1 for at in times) for s in range(int(last))]
             axes.axvspan(began, ended, color="0.5", alpha=0.2, linewidth=0)
-            axes.stairs(
-                counts, [*seconds, float(len(seconds))], color=f"C{number % 5}", baseline=None
-            )
+            axes.stairs(counts, color=f"C{number % 5}", baseline=None, linewidth=2)
             axes.set_title(setting.label.replace("`", ""), loc="left", fontsize=11)
-            axes.set_ylim(bottom=0)
+            most = max(most, *counts)
             gap = _range(cell.values("gap"), 1)
             said.append(f"{setting.label.replace('`', '')}: none for {gap} s at the longest")
+        plots[0][0].set_ylim(0, 1.05 * most)
         plots[-1][0].set_xlabel("time, s (grey: the fault)")
         figure.supylabel("confirms a second")
         figure.set_label(f"Confirms a second on {one.broker.label}. {'; '.join(said)}.")
