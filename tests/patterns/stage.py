@@ -154,6 +154,15 @@ class Actor:
         return [more[0] if more else None for more in self._said("more")]
 
     @property
+    def counted(self) -> dict[str, int | None]:
+        """Return, for each message, the number that came with its last delivery."""
+        return {
+            event["taken"]: event["more"][0] if event["more"] else None
+            for event in list(self.process.events)
+            if event.get("actor") == self.name and "taken" in event
+        }
+
+    @property
     def more(self) -> list[list[Any]]:
         """Return what came with each call of the handler, behind the message itself."""
         return self._said("more")

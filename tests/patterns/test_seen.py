@@ -232,6 +232,7 @@ def test_mosquitto_hands_over_all_dead_letters_with_qos_0_and_1000_at_most_with_
 
 @pytest.mark.broker("mqtt")
 def test_mosquitto_leaves_what_is_behind_an_expired_message_to_the_next_one(server: Server) -> None:
+    """Until 2.0: from 2.1 on it fills the place that got free."""
     one_at_a_time = Properties(PacketTypes.CONNECT)
     one_at_a_time.ReceiveMaximum = 1
     short_lived = Properties(PacketTypes.PUBLISH)
@@ -261,7 +262,8 @@ def test_mosquitto_leaves_what_is_behind_an_expired_message_to_the_next_one(serv
         time.sleep(3)  # its time runs out behind fox.mp4
         assert take() == b"fox.mp4"
         publish(b"owl.mp4")  # comes after the acknowledgement: the connection is the same
-        assert [take(), take()] == [b"owl.mp4", b"cat.mp4"]
+        overtaken = [b"owl.mp4", b"cat.mp4"]
+        assert [take(), take()] == (overtaken[::-1] if server.at_least(2, 1) else overtaken)
     finally:
         worker.disconnect()
         worker.loop_stop()
