@@ -62,28 +62,8 @@ async def clock(what: str, seconds: float = SECONDS) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _cancelled_if_told() -> AsyncIterator[None]:
-    # A connection that is lost just then raises in the place of a task's
-    # cancellation, and a task that tries again would never end.
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    try:
-        yield
-    except Exception as error:
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError from error
-        raise
-
-
-@asynccontextmanager
 async def connect() -> AsyncIterator[AbstractChannel]:
     """Open what a service keeps: a connection, and a channel with confirms."""
-    async with _cancelled_if_told(), _connect() as channel:
-        yield channel
-
-
-@asynccontextmanager
-async def _connect() -> AsyncIterator[AbstractChannel]:
     async with clock("connection"):
         opened = await aio_pika.connect(URL, heartbeat=HEARTBEAT)
     async with opened as connection:

@@ -6,14 +6,14 @@ import asyncio
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 import aio_pika
 import pytest
-from aio_pika.exceptions import AMQPConnectionError, PublishError
+from aio_pika.exceptions import PublishError
 
 from tests.brokers import Server
 from tests.brokers.rabbitmq import Rabbitmq
@@ -392,32 +392,6 @@ def test_queues_that_are_written_down_outlive_a_kill(client: Any, server: Rabbit
     server.kill()
     server.start()
     asyncio.run(use())
-
-
-def test_a_cancelled_task_ends_although_its_connection_is_lost_just_then(client: Any) -> None:
-    """Else a task that connects again and again takes it for one more loss, and never ends."""
-
-    async def connected_again() -> None:
-        for _ in range(2):
-            with suppress(ConnectionError):
-                async with client.connect() as channel:
-                    await client.declare_queue(channel, QUEUE, {})
-                    connected.set()
-                    try:
-                        await asyncio.sleep(PATIENCE)
-                    except asyncio.CancelledError:
-                        raise AMQPConnectionError("lost") from None  # as aio-pika does
-
-    connected = asyncio.Event()
-
-    async def proof() -> None:
-        keeper = asyncio.create_task(connected_again())
-        await asyncio.wait_for(connected.wait(), PATIENCE)
-        keeper.cancel()
-        await asyncio.wait([keeper], timeout=PATIENCE)
-        assert keeper.cancelled()
-
-    asyncio.run(proof())
 
 
 def test_a_declaration_that_is_not_answered_raises(client: Any, server: Rabbitmq) -> None:
