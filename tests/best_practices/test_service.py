@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -252,6 +253,27 @@ def test_a_web_application_goes_on_after_its_broker_was_killed(
         await upload_is_done(web, client, "owl.mp4")
 
     asyncio.run(in_the_application(web, scene))
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_web_application_ends_although_a_loss_took_the_place_of_its_cancellation(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is lost while it is cancelled raises its own error in aio-pika."""
+    web = loaded("service_web", server, tmp_path)
+
+    async def keep_connected() -> None:
+        web.Link.ready.set()
+        for _ in range(2):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+
+    async def proof() -> None:
+        async with asyncio.timeout(60), web.lifespan(web.app):
+            pass
+
+    monkeypatch.setattr(web, "keep_connected", keep_connected)
+    asyncio.run(proof())
 
 
 @pytest.mark.broker("rabbitmq")

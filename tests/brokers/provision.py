@@ -128,6 +128,12 @@ def versions(root: Path, of: Generation) -> str:
     return f"{debians}{nats}kafka {of.kafka}\n"
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder, if it is there, and nothing that is mounted in it."""
+    if folder.exists():
+        run(*as_root("rm", "-rf", "--one-file-system", str(folder)))
+
+
 def provide(of: Generation) -> None:
     """Build the folder of a generation unless it is there as the recipe says."""
     root = debian.folder(of)
@@ -141,12 +147,12 @@ def provide(of: Generation) -> None:
             return
         print(f"building the folder of servers in {root}: one to three minutes, once", flush=True)
         unfinished = root.with_name(root.name + ".unfinished")
-        stamp.unlink(missing_ok=True)
-        for leftover in (unfinished, root):
-            if leftover.exists():
-                run(*as_root("rm", "-rf", "--one-file-system", str(leftover)))
+        remove(unfinished)
         build(unfinished, of)
         came = versions(unfinished, of)
+        # The old one is there until the new one is: a build may be interrupted.
+        stamp.unlink(missing_ok=True)
+        remove(root)
         root.with_name(root.name + ".versions").write_text(came)
         run(*as_root("mv", str(unfinished), str(root)))
         stamp.write_text(recipe(of))
