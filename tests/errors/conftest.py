@@ -81,8 +81,8 @@ class Hearing:
         if self.update:
             self.recorded.write(self.key, self.texts)
             return
-        heard = [(each.client, each.text) for each in self.texts]
-        known = [(each.client, each.text) for each in self.recorded.texts(self.key)]
+        heard = sorted((each.client, each.text) for each in self.texts)
+        known = sorted((each.client, each.text) for each in self.recorded.texts(self.key))
         where = self.recorded.file.relative_to(ROOT)
         assert heard == known, (
             f"{where} has another text for {self.key!r}: run this test with --update, and read "
