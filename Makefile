@@ -37,10 +37,10 @@ help:
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
 	@touch $@
 
-# What the Run buttons and the tests of the site need from npm.
+# What the Run buttons and the tests of the site need from npm. No package of it has to run anything.
 node_modules/ready: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "The tests of the site need npm: install Node.js 20 or newer."; exit 1; }
-	npm ci --loglevel=error --no-audit --no-fund
+	npm ci --ignore-scripts --loglevel=error --no-audit --no-fund
 	@touch $@
 
 servers: .venv/ready

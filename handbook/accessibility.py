@@ -9,6 +9,7 @@ _SECTION = re.compile(
     r'aria-labelledby="[^"]*"(?P<between>[^>]*>\s*<label class="md-nav__title"[^>]*>'
     r'\s*<span class="md-nav__icon md-icon"></span>)(?P<title>[^<]*)'
 )
+_NOT_FOLDED = '<label class="md-nav__title">'
 _MESSAGE = 'data-md-component="dialog"'
 _SEARCH = 'data-md-component="search" role="dialog"'
 
@@ -21,6 +22,9 @@ def mend(html: str) -> str:
     # The header's logo has its name in letters; the theme's label says less than they do.
     html = re.sub(r'(class="md-header__button md-logo") aria-label="[^"]*"', r"\1", html)
     html = _SECTION.sub(_named_section, html)
+    if 'id="__toc"' not in html:
+        # The label of a list that is not folded on this page.
+        html = html.replace('<label class="md-nav__title" for="__toc">', _NOT_FOLDED)
     # The corner of a table heads nothing.
     html = html.replace("<th></th>", "<td></td>")
     html = html.replace(' tabindex=""', "")

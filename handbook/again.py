@@ -7,6 +7,7 @@ pages are made again; so they are by every build that serves nobody.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,9 @@ from mkdocs.structure.toc import TableOfContents
 #: What many pages are made of. The rest of docs/ is one page a file.
 SHARED = ("docs/terms.md", "mkdocs.yml", "compose.yaml")
 SHARED_BELOW = ("docs/data", "docs/labs", "docs/types/choose.yml", "handbook", "snippets", "tests")
+#: It lists the headings of the pages beside it.
+ALWAYS = {"errors/index.md"}
+_TITLE = re.compile(r"^# .*", re.M)
 _serving = False
 _shared: object = None
 _kept: dict[str, Made] = {}
@@ -46,11 +50,14 @@ def on_startup(command: str, **_: Any) -> None:
 
 @event_priority(-100)
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Forget all pages when a file has changed that they share, or when a page came or went."""
+    """Forget all pages when a file has changed that they share, or the list of pages."""
     global _shared
     if _serving:
         shared = shared_files(Path(config.docs_dir).parent)
-        shared["pages"] = sorted(file.url for file in files.documentation_pages())
+        pages = files.documentation_pages()
+        shared["pages"] = sorted(
+            (page.url, *_TITLE.findall(page.content_string)[:1]) for page in pages
+        )
         if shared != _shared:
             _kept.clear()
         _shared = shared
@@ -60,7 +67,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 @event_priority(-100)
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Come when nothing changes the text any more, and say how it is rendered: for this page."""
-    if _serving:
+    if _serving and page.file.src_uri not in ALWAYS:
         made = _kept.get(page.file.src_uri)
         same = made if made and made.markdown == markdown else None
         render = partial(_take, page, same) if same else partial(_keep, page)

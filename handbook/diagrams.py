@@ -51,7 +51,7 @@ _TITLES = re.compile(r"<(title|desc)\b[^>]*>.*?</\1>", re.S)
 _ROOT = re.compile(r"<svg\b[^>]*>")
 _ID = re.compile(r' id="([^"]*)"')
 #: What the renderer notes for Mermaid's own scripts, which no page loads.
-_NOTES = re.compile(r' data-(?:edge|et|from|id|points|to|type)="[^"]*"')
+_NOTES = re.compile(r' (?:data-(?:edge|et|from|id|points|to|type)|name)="[^"]*"')
 _UNNAMED = re.compile(r"<(marker|filter)(?![^>]* id=)[^>]*>.*?</\1>", re.S)
 _VIEW_BOX = re.compile(r'viewBox="([^"]+)"')
 

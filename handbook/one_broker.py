@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from markdown import Extension, Markdown
 from markdown.treeprocessors import Treeprocessor
+from markdown.util import HTML_PLACEHOLDER_RE
 
 from handbook.brokers import BROKERS, leading
 
@@ -153,6 +154,9 @@ def _mark_sections(root: Element) -> None:
                 keys = leading(_text(each)) if each in heads else []
             if keys and not each.get(FOR):
                 each.set(FOR, " ".join(keys))
+                if HTML_PLACEHOLDER_RE.fullmatch((each.text or "").strip()) and not len(each):
+                    # What comes in its place is a block, and would end a paragraph.
+                    each.tag = "div"
 
 
 def _is_name(heading: Element) -> bool:

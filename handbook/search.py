@@ -37,6 +37,7 @@ _IGNORED = (
     ".headerlink",
     ".md-content__button",
     ".on-paper",
+    ".on-this-page",
     ".snippet-facts",
     ".command",
     ".broker-switch",

@@ -12,8 +12,8 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 #: What a reader clicks on, and what scripts show.
 _LEFT_OUT = (
-    ".md-content__button, .headerlink, .broker-switch, .on-paper, .footnote-backref, "
-    "button, input, select, script, nav, [hidden]"
+    ".md-content__button, .headerlink, .footnote-backref, .broker-switch, .on-paper, "
+    ".on-this-page, button, input, select, script, nav, [hidden]"
 )
 _SECTION = re.compile(r"^## (?P<section>.+)$|^- \[(?P<title>.+?)\]\((?P<twin>\S+)\): ")
 _VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "wbr"}

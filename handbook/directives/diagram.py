@@ -55,10 +55,10 @@ def _figure(source: str, title: str, description: str, caption: str = "", steps:
         '<div class="diagram-scroll" role="group" tabindex="0" ',
         f'aria-label="Diagram: {escape(title)}" style="--diagram-width:{width}px">{svg}</div>',
     ]
-    if caption:
-        parts.append(f"<figcaption>{escape(caption)}</figcaption>")
     if steps:
-        parts.append(f"<details><summary>The same as text</summary><ol>{steps}</ol></details>")
+        steps = f"<details><summary>The same as text</summary><ol>{steps}</ol></details>"
+    if caption:
+        parts.append(f"<figcaption>{escape(caption)}{steps}</figcaption>")
     return "".join([*parts, "</figure>"])
 
 

@@ -69,6 +69,8 @@ def test_all_pages_are_rendered_when_what_they_share_has_changed(served: Served)
     served.build()
     served.write("terms", "# Terms\n\n### Queue\n")
     assert served.build() == ["index", "other", "terms"]
+    served.write("other", "# Another title\n\n## There\n")
+    assert served.build() == ["index", "other", "terms"]
     served.write("new", "# New\n")
     assert served.build() == ["index", "new", "other", "terms"]
 

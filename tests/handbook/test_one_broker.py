@@ -112,3 +112,10 @@ def test_the_style_sheet_knows_each_broker() -> None:
     sheet = (DOCS / "assets/css/broker.css").read_text()
     for broker in BROKERS:
         assert sheet.count(f'[data-broker="{broker.key}"]') == 3
+
+
+def test_a_block_below_a_brokers_heading_is_hidden_with_its_section() -> None:
+    """A paragraph around it would end where it begins, and hide nothing."""
+    html = built("# T\n\n## Kafka\n\n<div>a table</div>\n\n## Redis\n\ntext\n")
+    assert re.search(r'<div data-for="kafka">\s*<div>a table</div>\s*</div>', html)
+    assert "<p data-for" not in html.partition("Redis")[0]

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from handbook.glossary import terms
-from tests.site.conftest import PAGES, ROOT, Read, Site
+from tests.site.conftest import PAGES, ROOT, Opener, Read, Site
 
 READ = [path for path in PAGES if path != "terms/"]
 
@@ -57,3 +57,32 @@ def test_a_tap_shows_a_definition_and_stays(browser: Browser, built_site: Site) 
     term.tap()
     expect(page).to_have_url(re.compile(r"/terms/#"))
     context.close()
+
+
+def test_the_terms_are_listed_from_a_to_z_and_can_be_filtered(visit: Opener) -> None:
+    """A filter leaves the terms that have the word, in their headings' sections."""
+    page = visit("terms/").page
+    names = sorted((term.name for term in terms(ROOT)), key=str.lower)
+    box = page.locator(".terms-find")
+    expect(box.get_by_role("searchbox")).to_be_visible()
+    listed = box.locator("li a").all_text_contents()
+    assert sorted(listed, key=str.lower) == names
+    box.get_by_label("Find a term").fill("poison")
+    expect(box.get_by_role("status")).to_contain_text(f"of {len(names)} terms")
+    expect(page.locator("h3#poison-message")).to_be_visible()
+    expect(page.locator("h3#latency")).to_be_hidden()
+    expect(page.locator("h2#architecture")).to_be_hidden()
+    page.evaluate("location.hash = '#latency'")
+    expect(page.locator("h3#latency")).to_be_visible()
+
+
+def test_on_a_phone_the_contents_of_a_page_are_one_tap_away(visit: Opener) -> None:
+    page = visit("best-practices/capacity/").page
+    contents = page.locator(".on-this-page")
+    expect(contents).to_be_hidden()
+    page.set_viewport_size({"width": 390, "height": 900})
+    contents.locator("summary").click()
+    links = contents.get_by_role("link")
+    expect(links.first).to_be_visible()
+    heads = page.locator("article h2").evaluate_all("heads => heads.map(head => `#${head.id}`)")
+    assert links.evaluate_all("links => links.map(link => link.hash)") == heads

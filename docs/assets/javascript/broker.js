@@ -10,7 +10,7 @@
   root.dataset.broker = asked() ?? remembered();
 
   const apply = () => {
-    for (const entry of document.querySelectorAll(".md-nav--secondary a[href*='#'], .footnote li")) {
+    for (const entry of document.querySelectorAll(".md-nav--secondary a[href*='#'], .on-this-page a, .footnote li")) {
       const parts = entry.matches("li")
         ? [...document.querySelectorAll(`.footnote-ref[href="#${CSS.escape(entry.id)}"]`)]
         : [document.getElementById(decodeURIComponent(entry.hash.slice(1)))].filter(Boolean);

@@ -34,6 +34,9 @@
   });
   addEventListener("afterprint", () => delete document.documentElement.dataset.record);
   addEventListener("hashchange", restore);
+  // A quarter of a second after the page was scrolled, the theme writes the section at hand into the address.
+  let still;
+  addEventListener("scroll", () => { clearTimeout(still); still = setTimeout(() => form() && path() !== "choose" && remember(), 400); });
   // The theme calls it for each page, without a reload.
   addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(restore) : restore());
 })();

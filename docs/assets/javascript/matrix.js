@@ -19,6 +19,6 @@
     box.hidden = false;
   };
   addEventListener("change", ({ target }) => target.closest(".matrix-filter, .broker-switch") && filter());
-  // The theme calls it for each page, without a reload.
-  addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(filter) : filter());
+  // page.js fetches this script. The theme calls it for each page, without a reload.
+  window.document$ ? document$.subscribe(filter) : filter();
 })();

@@ -56,45 +56,20 @@ const closed = (yes) => document.documentElement.toggleAttribute("data-tips-clos
 addEventListener("keydown", (event) => { if (event.key === "Escape") closed(true); });
 for (const moved of ["focusin", "pointerover"]) addEventListener(moved, () => closed(false));
 
-// The handbook without a network, once a reader asks for it twice: the first click says how much it is. offline.js keeps it.
-const offerToKeep = async () => {
-  const box = document.querySelector(".keep");
-  if (!box || !navigator.serviceWorker) return;
-  const button = box.querySelector("button"), said = box.querySelector("[role=status]");
-  const worker = new URL(box.dataset.worker, location), root = new URL("./", worker).href;
-  const known = async () => (await navigator.serviceWorker.getRegistrations()).find((each) => each.scope === root);
-  const show = (label, text, act) => { button.textContent = label; said.textContent = text; button.onclick = act; button.disabled = !act; };
+// What few pages or few readers need has a script of its own, which is fetched there and then.
+const scripts = new URL("./", document.currentScript.src);
+const own = (script) => import(new URL(script, scripts));
+const onSinglePages = { ".matrix-filter": "matrix.js", "article > #terms-and-definitions": "terms.js" };
+const fetchOwn = () => { for (const [part, script] of Object.entries(onSinglePages)) if (document.querySelector(part)) own(script); };
+addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(fetchOwn) : fetchOwn());
 
-  const offer = (text = "") => show("Keep this handbook on this device", text, ask);
-  const ask = async () => {
-    try {
-      const { bytes } = await (await fetch(box.dataset.list)).json();
-      show("Keep it", `It takes ${Math.ceil(bytes / 1e6)} MB here, and is read without a network then.`, keep);
-    } catch { offer("The list of its files could not be fetched."); }
-  };
-  const keep = async () => {
-    show("Keep it", "Fetching the handbook…", null);
-    navigator.serviceWorker.onmessage = ({ data }) => { said.textContent = `Fetching the handbook: ${data.left} of ${data.all} files are left.`; };
-    try {
-      const registration = await navigator.serviceWorker.register(worker);
-      const fetched = registration.installing ?? registration.waiting ?? registration.active;
-      await new Promise((done, failed) => {
-        const look = () => fetched.state === "activated" ? done() : fetched.state === "redundant" && failed(new Error("not all files came"));
-        fetched.addEventListener("statechange", look);
-        look();
-      });
-      navigator.storage?.persist?.();
-      kept();
-    } catch { await forget("The handbook could not be kept: a file did not come, or there is no room."); }
-  };
-  const kept = () => show("Remove it", "This handbook is kept on this device.", () => forget("It is removed from this device."));
-  const forget = async (text) => {
-    await (await known())?.unregister();
-    for (const name of await caches.keys()) if (name.startsWith("handbook-")) await caches.delete(name);
-    offer(text);
-  };
-
-  (await known())?.active ? kept() : offer();
+// The handbook without a network, once a reader asks for it, or has asked before: then a worker answers this page.
+const offerToKeep = () => {
+  const box = document.querySelector(".keep"), workers = navigator.serviceWorker;
+  if (!box || !workers) return;
+  const begin = async (asked) => (await own("keep.js")).begin(box, asked);
+  box.querySelector("button").onclick = () => begin(true);
+  if (workers.controller) begin(false);
   box.hidden = false;
 };
 addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(offerToKeep) : offerToKeep());
