@@ -18,6 +18,8 @@ QUICK = (
     ("kafka", "acks-all", "all-power", True),
     ("nats", "r3", "all-power", True),
     ("nats", "r3-always", "all-power", False),
+    ("redis", "snapshots", "majority-killed", True),
+    ("postgresql", "async", "leader-cut-off", True),
 )
 
 
