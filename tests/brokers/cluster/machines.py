@@ -181,19 +181,32 @@ class Machine:
         """Mount the disk anew, which replays its journal, as after a real cut; start again."""
         deadline = time.monotonic() + 60
         while True:
+            # A program that ends or begins holds it for a moment in a namespace of its own: it
+            # can't be unmounted, or comes back as it was, dead.
             try:
                 run("umount", str(self.data))
-                break
-            except RuntimeError:  # a dead server's namespace holds it for a moment
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        self._mount()
+            except RuntimeError:
+                pass
+            else:
+                self._mount()
+                if self._powered():
+                    break
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the disk of n{self.number} is held: its power stays off")
+            time.sleep(0.05)
         self.start()
 
     def sync(self) -> None:
         """Have all that was written so far on the disk."""
         run("sync", "-f", str(self.data))
+
+    def _powered(self) -> bool:
+        """Tell whether its disk takes a sync, which one without power does not."""
+        try:
+            run("sync", str(self.data))
+        except RuntimeError:
+            return False
+        return True
 
     def _mount(self) -> None:
         # The journal is not committed unasked: that would save what no server has synced.
