@@ -99,9 +99,10 @@ def test_after_a_crash_a_receiver_of_the_transactional_outbox_subscribes_again(
         ("topic_router", "receive", {"receiver": "german"}),
         ("event_replay", "follow", {"file": "live"}),
         ("backpressure", "submit", {"tasks": ["cat"]}),
+        ("partitioned_consumers", "submit", {"tasks": [["a", "cat"]]}),
     ],
 )
-def test_a_session_that_is_gone_is_named(
+def test_what_the_server_has_forgotten_is_named(
     pattern: str, function: str, arguments: dict[str, Any], server: Server, tmp_path: Path
 ) -> None:
     with Stage.of(f"patterns/{pattern}", "mqtt", server, tmp_path) as stage:

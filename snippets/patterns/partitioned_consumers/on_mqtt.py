@@ -30,9 +30,12 @@ async def declare(partitions: int = 2) -> None:
 async def submit(client: Session, tasks: Sequence[tuple[str, str]]) -> None:
     # Mosquitto keeps 1000 per session, and confirms and drops what is more.
     await client.subscribe(CHANNEL, qos=0)
-    kept = await anext(client.messages(seconds=5))  # declare() sends it.
-    partitions = int(kept.payload)
-    await client.unsubscribe(CHANNEL)
+    await client.unsubscribe(CHANNEL)  # What is there has arrived now.
+    try:
+        partitions = int((await anext(client.messages(seconds=1))).payload)
+    except TimeoutError:
+        # A server that was killed may have forgotten it, too.
+        raise LookupError("no partitions: call declare() first") from None
     for key, task in tasks:
         # Not hash(): it gives each process another number for one key.
         number = crc32(key.encode()) % partitions
