@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from tests.brokers import Server
-from tests.snippets.running import SNIPPETS
+from tests.patterns.home import load
+from tests.snippets.running import SNIPPETS, download
 
 SNIPPET = SNIPPETS / "use_cases" / "scheduled_work" / "on_postgresql.py"
 VIENNA = "Europe/Vienna"
@@ -126,3 +131,11 @@ def test_an_interval_that_leads_nowhere_is_refused_when_it_is_put(
         put = {"name": "premiere", "at": "2026-01-01 08:00+00", "every": every, "zone": "UTC"}
         with pytest.raises(psycopg.errors.CheckViolation):
             db.execute(constant("PUT").replace("%(at)s", "%(at)s::timestamptz").encode(), put)
+
+
+def test_a_time_without_a_zone_is_refused_when_it_is_put(tmp_path: Path) -> None:
+    """Else the first run is by the server's zone, and those that follow by another clock."""
+    snippet: Any = load(download(SNIPPET, tmp_path))
+    at = datetime.fromisoformat("2026-01-01 08:00")
+    with pytest.raises(ValueError, match="08:00:00 has no time zone"):
+        asyncio.run(snippet.put(None, "premiere", at, "1 day", VIENNA))

@@ -48,6 +48,8 @@ async def put(
     every: str | None = None,
     zone: str = "UTC",  # for days and months: where whoever waits for it lives
 ) -> None:
+    if at.tzinfo is None:  # the server would take it for its own zone's time
+        raise ValueError(f"{at} has no time zone: give it one, such as UTC")
     put = {"name": name, "at": at, "every": every, "zone": zone}
     await db.execute(PUT, put)
     await db.execute("NOTIFY schedule")  # it may be sooner than all others
