@@ -45,6 +45,7 @@ class Session:
         self.answers: dict[Any, asyncio.Future[ReasonCode]] = {}
         self.inbox = asyncio.Queue[Any]()
         self.topics: set[str] = set()
+        self.turn = asyncio.Lock()  # for tasks that share the connection
 
     async def subscribe(self, topic: str, qos: int = 1) -> None:
         """Subscribe; retained messages come when the session is new to it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from tests.brokers import Server
 from tests.brokers.rabbitmq import Rabbitmq
+from tests.patterns.home import load
 from tests.patterns.stage import Stage
+from tests.snippets.running import SNIPPETS, download
 
 CAT, DOG, OWL = [f'{{"video": "{name}.mp4"}}' for name in ("cat", "dog", "owl")]
 Opens = Callable[[str, str], Stage]
@@ -95,3 +98,20 @@ def test_a_receiver_gets_what_comes_after_it_has_subscribed(topic: str, opens: O
         bob, ana = [stage.spawn("receive", receiver=name) for name in ("bob", "ana")]
         assert stage.happens(lambda: len(bob.done) == 2 and bool(ana.done), bob, ana)
         assert ana.done == ["video.after"]
+
+
+@pytest.mark.broker("mqtt")
+def test_producers_on_one_connection_each_learn_how_many_partitions_there_are(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MQTT_URL", server.address)
+    file = SNIPPETS / "patterns" / "partitioned_consumers" / "on_mqtt.py"
+    snippet: Any = load(download(file, tmp_path))
+
+    async def main() -> None:
+        await snippet.declare()
+        async with snippet.connect() as client, asyncio.TaskGroup() as producers:
+            for each in range(9):
+                producers.create_task(snippet.submit(client, [("fox", f"upload {each}")]))
+
+    asyncio.run(main())

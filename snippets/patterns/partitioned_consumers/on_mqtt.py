@@ -28,14 +28,16 @@ async def declare(partitions: int = 2) -> None:
 
 
 async def submit(client: Session, tasks: Sequence[tuple[str, str]]) -> None:
+    async with client.turn:  # Two that ask at once would get one answer.
+        await client.subscribe(CHANNEL, qos=0)
+        await client.unsubscribe(CHANNEL)  # What is there has arrived now.
+        try:
+            kept = await anext(client.messages(seconds=1))
+        except TimeoutError:
+            # A server that was killed may have forgotten it, too.
+            raise LookupError("no partitions: call declare() first") from None
+    partitions = int(kept.payload)
     # Mosquitto keeps 1000 per session, and confirms and drops what is more.
-    await client.subscribe(CHANNEL, qos=0)
-    await client.unsubscribe(CHANNEL)  # What is there has arrived now.
-    try:
-        partitions = int((await anext(client.messages(seconds=1))).payload)
-    except TimeoutError:
-        # A server that was killed may have forgotten it, too.
-        raise LookupError("no partitions: call declare() first") from None
     for key, task in tasks:
         # Not hash(): it gives each process another number for one key.
         number = crc32(key.encode()) % partitions
