@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from html import escape
 
 from handbook import page
-from handbook.atlas import Asked, Cell, Question, Setting, asked, confirms, questions
+from handbook.atlas import ALONE, Asked, Cell, Question, Setting, asked, confirms, questions
+from handbook.brokers import BROKERS, named
 from handbook.directives.claims import inline
 from handbook.directives.project import Project
 from handbook.evidence import EvidenceError
@@ -40,9 +41,12 @@ def matrix(project: Project) -> str:
     """Return the table setting by question; each cell leads to its sentence."""
     asks = questions(project.root)
     heads = "".join(f'<th scope="col"><span>{_short(key)}</span></th>' for key in asks)
-    bodies = "".join(
-        _body(one, setting, asks) for one in asked(project.root) for setting in one.settings
-    )
+    rows = {
+        one.broker.key: "".join(_body(one, setting, asks) for setting in one.settings)
+        for one in asked(project.root)
+    }
+    rows |= {key: _alone(key, len(asks)) for key in ALONE}
+    bodies = "".join(rows.get(broker.key, "") for broker in BROKERS)
     return (
         '<div class="claims"><table class="claims-table survival-table atlas-table"><thead><tr>'
         f'<th scope="col">Broker and setting</th>{heads}</tr></thead>{bodies}</table></div>'
@@ -54,6 +58,15 @@ def _body(one: Asked, setting: Setting, asks: dict[str, Question]) -> str:
     return (
         f'<tbody{attributes([one.broker.key])}><tr><th scope="row">{escape(one.broker.label)}'
         f'<span class="atlas-setting">{inline(setting.says)}</span></th>{cells}</tr></tbody>'
+    )
+
+
+def _alone(key: str, columns: int) -> str:
+    says, file = ALONE[key]
+    return (
+        f'<tbody{attributes([key])}><tr><th scope="row">{escape(named(key).label)}</th>'
+        f'<td class="atlas-alone" colspan="{columns}">'
+        f'<a href="{escape(page.current.link_to(file))}">{says}</a></td></tr></tbody>'
     )
 
 

@@ -95,6 +95,15 @@ def test_one_run_that_loses_is_enough_to_mark_the_setting(tmp_path: Path) -> Non
     assert "✓" not in table
 
 
+def test_a_broker_without_a_cluster_has_a_row_that_says_what_there_is_instead(
+    tmp_path: Path,
+) -> None:
+    table = expand(project(tmp_path, {}), "matrix")
+    _, row = table.split('<tbody data-for="mqtt">')
+    assert "no cluster; a bridge copies messages" in row
+    assert "#mqtt-on-several-servers" in row
+
+
 def test_what_cannot_be_asked_has_a_reason(tmp_path: Path) -> None:
     made = project(tmp_path, cannot="It has no cluster.")
     assert "(safe): It has no cluster." in expand(made, "questions")
