@@ -5,6 +5,7 @@
   const remembered = () => { try { return localStorage.getItem("broker") ?? ""; } catch { return ""; } };
   const remember = (key) => { try { localStorage.setItem("broker", key); } catch { /* not allowed: then only this page knows */ } };
   const hidden = (part) => part.closest("[data-for]") && [...ancestors(part)].some((each) => each.dataset.for && getComputedStyle(each).display === "none");
+  const at = (hash) => { try { return document.getElementById(decodeURIComponent(hash.slice(1))); } catch { return null; } }; // it may be cut off after a %
   function* ancestors(part) { for (let each = part; each; each = each.parentElement) yield each; }
 
   root.dataset.broker = asked() ?? remembered();
@@ -13,11 +14,11 @@
     for (const entry of document.querySelectorAll(".md-nav--secondary a[href*='#'], .on-this-page a, .footnote li")) {
       const parts = entry.matches("li")
         ? [...document.querySelectorAll(`.footnote-ref[href="#${CSS.escape(entry.id)}"]`)]
-        : [document.getElementById(decodeURIComponent(entry.hash.slice(1)))].filter(Boolean);
+        : [at(entry.hash)].filter(Boolean);
       const whole = entry.closest("li");
       whole.hidden = parts.length > 0 && parts.every(hidden);
     }
-    for (const tab of document.querySelectorAll(`.tabbed-labels > label[data-for~="${root.dataset.broker || "-"}"]`)) document.getElementById(tab.htmlFor).checked = true;
+    for (const tab of document.querySelectorAll(`.tabbed-labels > label[data-for~="${CSS.escape(root.dataset.broker) || "-"}"]`)) document.getElementById(tab.htmlFor).checked = true;
   };
 
   const show = (key) => {
@@ -27,7 +28,7 @@
     apply();
   };
   const reveal = () => {
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = at(location.hash);
     if (target && hidden(target)) { show(""); target.scrollIntoView(); }
   };
   addEventListener("hashchange", reveal);
