@@ -79,7 +79,22 @@ STANDS_OUT = {
     ("nats", "r3", "leader-cut-off"): False,
     ("nats", "r3", "leader-power"): False,
     ("nats", "r3", "all-power"): True,
+    ("redis", "snapshots", "leader-cut-off"): True,
+    ("redis", "snapshots", "majority-killed"): True,
+    ("redis", "plain", "leader-cut-off"): True,
+    ("redis", "min-replicas", "leader-cut-off"): True,
+    ("redis", "wait", "leader-cut-off"): False,
+    **dict.fromkeys((("redis", "waitaof", question) for question in QUESTIONS), False),
+    ("postgresql", "async", "leader-cut-off"): True,
+    ("postgresql", "sync", "leader-cut-off"): False,
 }
+#: Of these it says that no call failed while the leader was cut off, and that all was lost.
+NO_NOISE = (
+    ("kafka", "acks-1"),
+    ("redis", "snapshots"),
+    ("redis", "plain"),
+    ("postgresql", "async"),
+)
 
 
 @pytest.mark.parametrize("cell", STANDS_OUT, ids="-".join)
@@ -93,6 +108,19 @@ def test_what_stands_out_on_the_page_is_recorded(cell: tuple[str, str, str]) -> 
         assert not any(run["refused"] + run["unknown"] for run in runs), "it saw errors"
     if cell == ("nats", "r3", "leader-cut-off"):
         assert all(run["whole"] > run["gap"] > 1 for run in runs), "it was in step sooner"
+
+
+@pytest.mark.parametrize(("broker", "setting"), NO_NOISE)
+def test_the_worst_loss_makes_no_noise(broker: str, setting: str) -> None:
+    if broker not in RECORDED:
+        pytest.skip(f"{broker} is not recorded yet")
+    file = FOLDER / broker / setting / "leader-cut-off.jsonl.gz"
+    history = History.unpacked(file.read_bytes())
+    began, ended = (event.at for event in history.events)
+    meanwhile = [call for call in history.calls if began < call.began and call.ended < ended]
+    assert {call.outcome for call in meanwhile} == {"confirmed"}, "change the page's sentence"
+    lost = {call.message for call in meanwhile} - set(history.read)
+    assert len(lost) > 0.9 * len(meanwhile) > 400
 
 
 def row(question: str, lost: int) -> dict[str, Any]:
