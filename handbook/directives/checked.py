@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from handbook import errors
+from handbook import atlas, errors
 from handbook.brokers import BROKERS
 from handbook.directives.project import Project, git
 from handbook.evidence import CLAIMS, SURVIVAL, EvidenceError, claims, survival, versions
@@ -45,6 +45,7 @@ def table(project: Project, argument: str) -> str:
         *_code(project.root),
         *_claims(project.root),
         *_survival(project.root),
+        *_atlas(project.root),
         *_errors(project.root),
         *_mutants(project.root),
     ]
@@ -126,6 +127,19 @@ def _survival(root: Path) -> Iterator[Row]:
         said = ", ".join(f"{verdict}: {count}" for verdict, count in seen.most_common())
         yield "Functions that run for long", str(len(functions)), SURVIVAL
         yield "Faults that they went through", f"{seen.total()} ({said})", SURVIVAL
+
+
+def _atlas(root: Path) -> Iterator[Row]:
+    """Return how many clusters were hurt, and how many lost: nothing before the first."""
+    cells = [cell for one in atlas.asked(root) for cell in one.cells.values()]
+    if runs := sum(len(cell.runs) for cell in cells):
+        lose = sum(cell.loses for cell in cells)
+        yield "Runs of clusters of three, their histories checked", str(runs), atlas.FOLDER
+        yield (
+            "Cells of the atlas in which confirmed messages were lost",
+            f"{lose} of {len(cells)}",
+            atlas.FOLDER,
+        )
 
 
 def _errors(root: Path) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,18 @@ def test_it_counts(project: Project) -> None:
     servers = checked.table(project, "servers").splitlines()
     assert servers[-1] == "| Redis 8.0.6 | Redis 8.0.2 | redis |"
     assert set(servers) <= set(text.splitlines())
-    assert not [row for row in rows if "Faults" in row or "random" in row]
+    assert not [row for row in rows if re.search("Faults|random|clusters", row)]
+
+
+def test_it_counts_clusters_and_cells_that_lose(project: Project) -> None:
+    runs = [{"lost": 0}, {"lost": 3}]
+    cells = {"r3": {"a": {"taken": "", "runs": runs}, "b": {"taken": "", "runs": runs[:1]}}}
+    asked = {"server": "", "client": "", "settings": {}, "cannot": {}, "cells": cells}
+    (project.root / "docs/data/atlas").mkdir()
+    (project.root / "docs/data/atlas/nats.json").write_text(json.dumps(asked), encoding="utf-8")
+    text = checked.table(project, "")
+    assert "| Runs of clusters of three, their histories checked | 3 |" in text
+    assert "| Cells of the atlas in which confirmed messages were lost | 1 of 2 |" in text
 
 
 def test_it_counts_mutants(project: Project) -> None:
