@@ -16,8 +16,8 @@ FOLDER = "docs/data/atlas"
 #: Brokers that have no cluster: what there is instead, and the page that says more.
 ALONE = {
     "mqtt": (
-        "no cluster; a bridge copies messages to another server, and not the sessions with what"
-        " waits in them",
+        "There is no cluster: a bridge copies messages to another server, and not the sessions with"
+        " what waits in them",
         "types/beyond-one-cluster.md#mqtt-on-several-servers",
     )
 }

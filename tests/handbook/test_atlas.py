@@ -100,7 +100,7 @@ def test_a_broker_without_a_cluster_has_a_row_that_says_what_there_is_instead(
 ) -> None:
     table = expand(project(tmp_path, {}), "matrix")
     _, row = table.split('<tbody data-for="mqtt">')
-    assert "no cluster; a bridge copies messages" in row
+    assert "no cluster: a bridge copies messages" in row
     assert "#mqtt-on-several-servers" in row
 
 
