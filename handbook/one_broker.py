@@ -141,10 +141,17 @@ def _mark_tabs(tabs: Element) -> None:
 
 
 def _mark_sections(root: Element) -> None:
-    """Mark the sections whose headings are the names of brokers, on a page that has several."""
+    """Mark the sections under a broker's name, or under `Kafka: …`, on a page that has several."""
+    titles = [each for each in root if each.tag in _HEADINGS and _names_first(each)]
+    spoken = {key for each in root.iter() for key in each.get(FOR, "").split()}
+    spoken |= {key for each in titles for key in leading(_text(each))}
     for tag in _HEADINGS:
         heads = [each for each in root if each.tag == tag and _is_name(each)]
         if len({key for each in heads for key in leading(_text(each))}) < 2:
+            heads = []
+        if len(spoken) > 1:
+            heads += [each for each in titles if each.tag == tag]
+        if not heads:
             continue
         keys: list[str] = []
         for each in root:
@@ -157,6 +164,15 @@ def _mark_sections(root: Element) -> None:
                 if HTML_PLACEHOLDER_RE.fullmatch((each.text or "").strip()) and not len(each):
                     # What comes in its place is a block, and would end a paragraph.
                     each.tag = "div"
+
+
+def _names_first(heading: Element) -> bool:
+    """Say whether a heading is about the brokers that stand before its colon."""
+    about, colon, _ = _text(heading).strip().partition(": ")
+    return bool(colon) and all(
+        any(name in (broker.label, *broker.also) for broker in BROKERS)
+        for name in about.split(", ")
+    )
 
 
 def _is_name(heading: Element) -> bool:

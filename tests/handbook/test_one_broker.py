@@ -119,3 +119,12 @@ def test_a_block_below_a_brokers_heading_is_hidden_with_its_section() -> None:
     html = built("# T\n\n## Kafka\n\n<div>a table</div>\n\n## Redis\n\ntext\n")
     assert re.search(r'<div data-for="kafka">\s*<div>a table</div>\s*</div>', html)
     assert "<p data-for" not in html.partition("Redis")[0]
+
+
+def test_a_heading_that_begins_with_a_broker_is_hidden_with_its_section() -> None:
+    html = built(
+        "# T\n\n### Kafka: it deletes\n\nOne.\n\n### MQTT: it waits\n\nTwo.\n\n### Note: all\n"
+    )
+    assert '<h3 data-for="kafka"' in html
+    assert '<p data-for="mqtt">Two.</p>' in html
+    assert '<h3 id="note-all"' in html
