@@ -31,7 +31,10 @@ from handbook.glossary import terms
 
 LISTS = ("llms.txt", "llms-full.txt")
 #: What only a reader at a screen needs. A picture's steps stand below it as text.
-_LEFT_OUT = ".headerlink, .broker-switch, button, svg, style, nav, .footnote-backref, wbr"
+_LEFT_OUT = (
+    ".headerlink, .broker-switch, .choose-count, .choose-ruled, button, svg, style, nav, "
+    ".footnote-backref, wbr"
+)
 _texts: dict[str, str] = {}
 
 

@@ -1,14 +1,13 @@
-"""`::: choose <file>`: questions that lead to an answer, from a YAML file, as static HTML.
+"""`::: choose <file>`: questions to answer in any order, and what remains, from a YAML file.
 
-Each option's branch follows its question, nested as deep as the path is long. choose.css shows
-the branch of the option that is checked, so it needs no JavaScript; where a browser lacks `:has()`
-everything is visible, in the order of the questions. choose.js keeps the path in the address, and
-prints it with its answer as the record of a decision.
+The HTML holds every question, what each of its answers rules out and speaks for, and every
+candidate, so all of it can be read without JavaScript. choose.js sorts the candidates by what was
+answered, keeps the answers in the address, and prints them as the record of a decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -20,37 +19,45 @@ from handbook import page
 from handbook.directives.claims import inline
 from handbook.directives.project import Project
 
-#: More questions than this, and a reader gives up.
-LONGEST = 5
-#: choose.css has a rule for each option up to this one.
-WIDEST = 5
+#: Who runs it: a reader sees the kind beside the title.
+KINDS = ("No broker", "Broker", "Managed offer")
+LINK = re.compile(r"\[([^]]+)\]\(([^)\s]+)\)")
 
 
 class ChooseError(Exception):
-    """The questions and answers do not fit together. The message says what to do."""
+    """The questions and candidates do not fit together. The message says what to do."""
 
 
 @dataclass(frozen=True)
-class Option:
-    """What a reader may choose, why it matters, and the question or answer that comes then."""
+class Effect:
+    """What an answer says of some candidates: it rules them out or speaks for them."""
 
-    choose: str
+    out: bool
+    of: tuple[str, ...]
     because: str
-    then: str
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question and its options."""
-
-    ask: str
-    options: tuple[Option, ...]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Where a path ends. `read` holds texts and the pages below docs/ that they link to."""
+    """What a reader may choose, and what follows from it."""
 
+    choose: str
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and its answers by name."""
+
+    ask: str
+    answers: dict[str, Answer]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a reader may end with. `read` holds texts and the pages below docs/ they link to."""
+
+    kind: str
     title: str
     says: str
     know: tuple[str, ...]
@@ -59,37 +66,40 @@ class Answer:
 
 @dataclass(frozen=True)
 class Chooser:
-    """Questions and answers by name, and the first question's name."""
+    """Questions and candidates by name, in the order of the file."""
 
-    start: str
     questions: dict[str, Question]
-    answers: dict[str, Answer]
-
-    def paths(self) -> Iterator[tuple[tuple[Option, ...], str]]:
-        """Return each path from the start: the options taken, and the answer's name."""
-        yield from self._paths(self.start, ())
-
-    def _paths(
-        self, name: str, taken: tuple[Option, ...]
-    ) -> Iterator[tuple[tuple[Option, ...], str]]:
-        if name in self.answers:
-            yield taken, name
-            return
-        for option in self.questions[name].options:
-            yield from self._paths(option.then, (*taken, option))
+    candidates: dict[str, Candidate]
 
 
-def form(project: Project, name: str) -> str:
-    """Return the first question, with everything that follows from it."""
-    chooser = load(project.root, name)
-    # A browser may submit on Enter and reload the page; outside a dialog, "dialog" sends nothing.
-    return (
-        '<form class="choose" method="dialog" aria-label="Choose a broker" data-search-exclude>'
-        f"{_step(chooser, chooser.start, (), ())}"
-        '<p class="choose-again"><button type="reset">Start again</button> <button type="button"'
-        ' class="choose-record" hidden>Print as a decision record</button></p>'
-        '<p class="choose-signed" hidden></p></form>'
-    )
+class _Mapping(dict[str, Any]):
+    """A mapping of the file that knows its line, and says which key it lacks."""
+
+    line = 0
+
+    def __missing__(self, key: str) -> Any:
+        raise _FaultError(self, f"`{key}` is missing: the file's first lines say what belongs here")
+
+
+class _FaultError(Exception):
+    def __init__(self, where: _Mapping, message: str) -> None:
+        super().__init__(message)
+        self.line = where.line
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    pass
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> _Mapping:
+    found = _Mapping(loader.construct_mapping(node, deep=True))
+    found.line = node.start_mark.line + 1
+    if len(found) < len(node.value):
+        raise _FaultError(found, "a name stands here twice: rename one of them")
+    return found
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def load(root: Path, name: str) -> Chooser:
@@ -98,125 +108,154 @@ def load(root: Path, name: str) -> Chooser:
     if not name or not (root / file).is_file():
         raise ChooseError(f"there is no {file}: write '::: choose types/choose.yml'")
     try:
-        found = yaml.safe_load((root / file).read_text(encoding="utf-8"))
+        found = yaml.load((root / file).read_text(encoding="utf-8"), _Loader)
+        return _chooser(root, found)
+    except _FaultError as fault:
+        raise ChooseError(f"{file}:{fault.line}: {fault}") from None
     except yaml.YAMLError as error:
         raise ChooseError(f"{file} is not valid YAML: {error}") from None
-    try:
-        chooser = _chooser(found)
     except (KeyError, TypeError, AttributeError) as error:
         raise ChooseError(
             f"{file} does not have the expected form ({error!r}): its first lines say how "
-            "a question and an answer are written"
+            "a question and a candidate are written"
         ) from None
-    _check(root, str(file), chooser)
-    return chooser
 
 
-def _chooser(found: Any) -> Chooser:
+def _chooser(root: Path, found: _Mapping) -> Chooser:
+    candidates = {name: _candidate(root, each) for name, each in found["candidates"].items()}
     questions = {
         name: Question(
-            question["ask"],
-            tuple(Option(o["choose"], o["because"], o["then"]) for o in question["options"]),
+            each["ask"],
+            {key: _answer(root, answer, candidates) for key, answer in each["answers"].items()},
         )
-        for name, question in found["questions"].items()
+        for name, each in found["questions"].items()
     }
-    answers = {
-        name: Answer(a["title"], a["says"], tuple(a["know"]), tuple(a["read"].items()))
-        for name, a in found["answers"].items()
+    named = {
+        candidate
+        for question in questions.values()
+        for answer in question.answers.values()
+        for effect in answer.effects
+        for candidate in effect.of
     }
-    return Chooser(found["start"], questions, answers)
-
-
-def _check(root: Path, file: str, chooser: Chooser) -> None:
-    names = {*chooser.questions, *chooser.answers}
-    for both in chooser.questions.keys() & chooser.answers.keys():
-        raise ChooseError(f"{file}: {both!r} is a question and an answer: rename one of them")
-    if chooser.start not in chooser.questions:
-        raise ChooseError(f"{file}: start is {chooser.start!r}, and no question is called that")
-    for name, question in chooser.questions.items():
-        if len(question.options) > WIDEST:
-            raise ChooseError(
-                f"{file}: question {name!r} has {len(question.options)} options: "
-                f"{WIDEST} are the most, or add a rule to choose.css"
+    for name in candidates:
+        if name not in named:
+            raise _FaultError(
+                found["candidates"][name],
+                f"no answer names {name!r}: name it in an `out` or `for`, or delete it",
             )
-        for option in question.options:
-            if option.then not in names:
-                raise ChooseError(
-                    f"{file}: in question {name!r}, {option.choose!r} leads to {option.then!r}, "
-                    "and no question or answer is called that: correct `then`, or add it"
-                )
-    reached = _reached(file, chooser, chooser.start, ())
-    for name in sorted(names - reached):
-        raise ChooseError(f"{file}: no path leads to {name!r}: name it in a `then`, or delete it")
-    for name, answer in chooser.answers.items():
-        for _, target in answer.read:
-            if not (root / "docs" / target.partition("#")[0]).is_file():
-                raise ChooseError(
-                    f"{file}: answer {name!r} links to {target!r}, and there is no such page "
-                    "below docs/"
-                )
+    return Chooser(questions, candidates)
 
 
-def _reached(file: str, chooser: Chooser, name: str, taken: tuple[str, ...]) -> set[str]:
-    """Return what can be reached from here; a loop or a path that is too long is an error."""
-    if name in taken:
-        raise ChooseError(
-            f"{file}: the questions go round: {' → '.join((*taken, name))}: "
-            f"let an option of {taken[-1]!r} lead elsewhere"
-        )
-    if name in chooser.answers:
-        return {name}
-    path = (*taken, name)
-    if len(path) > LONGEST:
-        raise ChooseError(
-            f"{file}: this path asks {len(path)} questions: {' → '.join(path)}: "
-            f"{LONGEST} are the most"
-        )
-    found = {name}
-    for option in chooser.questions[name].options:
-        found |= _reached(file, chooser, option.then, path)
-    return found
-
-
-def _step(chooser: Chooser, name: str, taken: tuple[Option, ...], places: tuple[int, ...]) -> str:
-    """Return a question, and below it a branch for each option."""
-    key = "-".join(map(str, ("choose", *places)))
-    question = chooser.questions[name]
-    options = branches = ""
-    for place, option in enumerate(question.options, 1):
-        here = f"{key}-{place}"
-        options += (
-            f'<div class="choose-option"><input type="radio" name="{key}" id="{here}">'
-            f'<label for="{here}">{inline(option.choose)}</label></div>'
-        )
-        path = (*taken, option)
-        follows = (
-            _answer(chooser.answers[option.then], path, f"{here}-answer")
-            if option.then in chooser.answers
-            else _step(chooser, option.then, path, (*places, place))
-        )
-        branches += (
-            f'<div class="choose-branch"><p class="choose-if">If you chose '
-            f"“{inline(option.choose)}”:</p>{follows}</div>"
-        )
-    number = f'<span class="choose-number">Question {len(taken) + 1}</span>'
-    return (
-        f'<div class="choose-step"><fieldset><legend>{number} {inline(question.ask)}</legend>'
-        f"{options}</fieldset>{branches}</div>"
+def _candidate(root: Path, found: _Mapping) -> Candidate:
+    if found["kind"] not in KINDS:
+        raise _FaultError(found, f"kind is {found['kind']!r}: write one of {', '.join(KINDS)}")
+    for target in found["read"].values():
+        _exists(root, found, target)
+    return Candidate(
+        found["kind"],
+        found["title"],
+        found["says"],
+        tuple(found["know"]),
+        tuple(found["read"].items()),
     )
 
 
-def _answer(answer: Answer, taken: tuple[Option, ...], key: str) -> str:
-    reasons = "".join(f"<li>{inline(option.because)}</li>" for option in taken)
-    know = "".join(f"<li>{inline(each)}</li>" for each in answer.know)
+def _answer(root: Path, found: _Mapping, candidates: dict[str, Candidate]) -> Answer:
+    effects = []
+    named: set[str] = set()
+    for key in ("for", "out"):
+        for each in found.get(key, ()):
+            effects.append(Effect(key == "out", tuple(each["of"]), each["because"]))
+            for name in each["of"]:
+                if name not in candidates:
+                    raise _FaultError(each, f"no candidate is called {name!r}: correct `of`")
+                if name in named:
+                    raise _FaultError(each, f"the answer names {name!r} twice: once is enough")
+                named.add(name)
+            links = LINK.findall(each["because"])
+            if not links:
+                raise _FaultError(each, "`because` links to no page that shows it: add a link")
+            for _, target in links:
+                _exists(root, each, target)
+    if not effects:
+        raise _FaultError(
+            found, "the answer changes nothing: give it an `out` or `for`, or delete it"
+        )
+    return Answer(found["choose"], tuple(effects))
+
+
+def _exists(root: Path, where: _Mapping, target: str) -> None:
+    if not (root / "docs" / target.partition("#")[0]).is_file():
+        raise _FaultError(where, f"there is no page {target!r} below docs/: correct the link")
+
+
+def form(project: Project, name: str) -> str:
+    """Return all questions, and below them all candidates."""
+    chooser = load(project.root, name)
+    titles = {key: candidate.title for key, candidate in chooser.candidates.items()}
+    questions = "".join(_question(*each, titles) for each in chooser.questions.items())
+    candidates = "".join(_listed(*each) for each in chooser.candidates.items())
+    # A browser may submit on Enter and reload the page; outside a dialog, "dialog" sends nothing.
+    return (
+        '<form class="choose" method="dialog" aria-label="Choose a broker" data-search-exclude>'
+        f"{questions}"
+        '<p class="choose-count" hidden><span role="status"></span> '
+        '<a href="#choose-candidates">See the reasons</a></p>'
+        '<h3 id="choose-candidates" tabindex="-1">The candidates</h3>'
+        f'<ul class="choose-list">{candidates}</ul>'
+        '<div class="choose-ruled" hidden><h3>Ruled out</h3><ul class="choose-list"></ul></div>'
+        '<p class="choose-again" hidden><button type="reset">Start again</button>'
+        ' <button type="button" class="choose-record">Print as a decision record</button></p>'
+        '<p class="choose-signed" hidden></p></form>'
+    )
+
+
+def _question(name: str, question: Question, titles: dict[str, str]) -> str:
+    options = "".join(
+        _option(name, key, inline(answer.choose), _effects(answer, titles))
+        for key, answer in question.answers.items()
+    )
+    return (
+        f"<fieldset><legend>{inline(question.ask)}</legend>{options}"
+        f"{_option(name, '', 'Leave it open', '', ' checked')}</fieldset>"
+    )
+
+
+def _option(name: str, key: str, label: str, effects: str, checked: str = "") -> str:
+    here = f"choose-{name}-{key}"
+    return (
+        f'<div class="choose-option"><input type="radio" name="{name}" value="{key}" id="{here}"'
+        f'{checked}><label for="{here}">{label}</label>{effects}</div>'
+    )
+
+
+def _effects(answer: Answer, titles: dict[str, str]) -> str:
+    items = "".join(
+        f'<li data-{"out" if effect.out else "pro"}="{" ".join(effect.of)}">'
+        f"<strong>{'Rules out' if effect.out else 'Speaks for'} "
+        f"{escape(', '.join(titles[name] for name in effect.of))}.</strong> "
+        f"<span>{_linked(effect.because)}</span></li>"
+        for effect in answer.effects
+    )
+    return f'<ul class="choose-effects">{items}</ul>'
+
+
+def _listed(name: str, candidate: Candidate) -> str:
+    know = "".join(f"<li>{inline(each)}</li>" for each in candidate.know)
     links = "".join(
         f'<li><a href="{escape(page.current.link_to(target))}">{inline(text)}</a></li>'
-        for text, target in answer.read
+        for text, target in candidate.read
     )
     return (
-        f'<section class="choose-answer" aria-labelledby="{key}">'
-        f'<h3 id="{key}">{inline(answer.title)}</h3><p>{inline(answer.says)}</p>'
-        f"<p>Because of what you chose:</p><ul>{reasons}</ul>"
-        f"<p>Know before you decide:</p><ul>{know}</ul>"
-        f'<p>Read on:</p><ul class="choose-read">{links}</ul></section>'
+        f'<li class="choose-candidate" data-name="{name}">'
+        f'<h4>{inline(candidate.title)} <span class="choose-kind">{candidate.kind}</span></h4>'
+        f'<p>{inline(candidate.says)}</p><ul class="choose-reasons" hidden></ul>'
+        "<details><summary>Know before you decide</summary>"
+        f"<ul>{know}</ul><p>Read on:</p><ul>{links}</ul></details></li>"
+    )
+
+
+def _linked(text: str) -> str:
+    return LINK.sub(
+        lambda link: f'<a href="{page.current.link_to(link[2])}">{link[1]}</a>', inline(text)
     )

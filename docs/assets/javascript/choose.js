@@ -1,42 +1,64 @@
-// The chooser: the address holds the path, and the path with its answer can be printed as the record of a decision.
+// The chooser: it sorts the candidates by what was answered, keeps the answers in the address, and prints them as the record of a decision.
 (() => {
   const form = () => document.querySelector(".choose");
-  // The options of a question are named after the option that led to it: choose-4-1 is the first after choose-4.
-  const path = () => {
-    let id = "choose";
-    for (let next; (next = form().querySelector(`input[name="${id}"]:checked`)); ) id = next.id;
-    return id;
+  const all = (selector) => [...form().querySelectorAll(selector)];
+  const title = (candidate) => candidate.querySelector("h4").firstChild.textContent.trim();
+  const answers = () => all("input:checked").filter(({ value }) => value);
+  // What a checked answer says of a candidate, with the answer, as an item of its list of reasons.
+  const reasons = (name, kind, says) => answers().flatMap((input) => [...input.parentElement.querySelectorAll(`[data-${kind}~="${name}"]`)].map((effect) => {
+    const item = document.createElement("li"), answer = document.createElement("em");
+    answer.textContent = input.labels[0].textContent;
+    item.append(says, answer, ": ", ...effect.querySelector("span").cloneNode(true).childNodes);
+    return item;
+  }));
+  let candidates = [];
+  const show = () => {
+    const [remain, ruled] = all(".choose-list");
+    const judged = candidates.map((candidate) => {
+      const { name } = candidate.dataset, out = reasons(name, "out", "Ruled out by "), speak = reasons(name, "pro", "For it: ");
+      const list = candidate.querySelector(".choose-reasons");
+      list.replaceChildren(...out, ...speak);
+      list.hidden = !list.childElementCount;
+      return { candidate, out: out.length, speak: speak.length };
+    });
+    const left = judged.filter(({ out }) => !out).sort((one, other) => other.speak - one.speak);
+    remain.replaceChildren(...left.map(({ candidate }) => candidate));
+    ruled.replaceChildren(...judged.filter(({ out }) => out).map(({ candidate }) => candidate));
+    ruled.parentElement.hidden = !ruled.childElementCount;
+    const most = left[0]?.speak ? left.filter(({ speak }) => speak === left[0].speak) : [];
+    form().querySelector("#choose-candidates").textContent = answers().length ? "What remains" : "The candidates";
+    form().querySelector("[role=status]").textContent = `${left.length} of ${candidates.length} remain${most.length && most.length < 4 ? `; spoken for most often: ${most.map(({ candidate }) => title(candidate)).join(", ")}` : ""}.`;
+    form().querySelector(".choose-again").hidden = !answers().length;
+    return most;
   };
-  const answer = () => document.getElementById(`${path()}-answer`);
-  const show = () => { form().querySelector(".choose-record").hidden = !answer(); };
   const remember = () => {
+    const address = new URL(location);
+    for (const { name } of all("input[value='']")) address.searchParams.delete(name);
+    for (const { name, value } of answers()) address.searchParams.set(name, value);
+    history.replaceState(history.state, "", address);
     show();
-    history.replaceState(history.state, "", path() === "choose" ? location.pathname + location.search : `#${path()}`);
   };
   const restore = () => {
     if (!form()) return;
-    const [, ...places] = /^#choose(-\d+)+$/.test(location.hash) ? location.hash.split("-") : [];
-    places.forEach((_, depth) => {
-      const option = document.getElementById(["choose", ...places.slice(0, depth + 1)].join("-"));
-      if (option) option.checked = true;
-    });
+    candidates = all(".choose-candidate");
+    form().querySelector(".choose-count").hidden = false;
+    for (const [name, value] of new URLSearchParams(location.search)) {
+      const answer = document.getElementById(`choose-${name}-${value}`);
+      if (answer) answer.checked = true;
+    }
     show();
-    if (places.length) answer()?.scrollIntoView();
   };
   addEventListener("change", ({ target }) => target.closest(".choose") && remember());
   addEventListener("reset", ({ target }) => target.matches(".choose") && setTimeout(remember));
   addEventListener("click", ({ target }) => {
     if (!target.closest(".choose-record")) return;
     const today = new Intl.DateTimeFormat("sv").format(); // as 2026-11-30
-    form().querySelector(".choose-signed").textContent = `Decision record, ${today}: ${answer().textContent}. Decided by: ____________ for: ____________ ${location.href}`;
+    for (const { candidate } of show()) candidate.querySelector("details").open = true;
+    form().querySelector(".choose-signed").textContent = `Decision record, ${today}. Decided for: ____________ by: ____________ ${location.origin}${location.pathname}${location.search}`;
     document.documentElement.dataset.record = "";
     print();
   });
   addEventListener("afterprint", () => delete document.documentElement.dataset.record);
-  addEventListener("hashchange", restore);
-  // A quarter of a second after the page was scrolled, the theme writes the section at hand into the address.
-  let still;
-  addEventListener("scroll", () => { clearTimeout(still); still = setTimeout(() => form() && path() !== "choose" && remember(), 400); });
   // The theme calls it for each page, without a reload.
-  addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(restore) : restore());
+  window.document$ ? document$.subscribe(restore) : restore();
 })();

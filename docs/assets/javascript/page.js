@@ -59,7 +59,7 @@ for (const moved of ["focusin", "pointerover"]) addEventListener(moved, () => cl
 // What few pages or few readers need has a script of its own, which is fetched there and then.
 const scripts = new URL("./", document.currentScript.src);
 const own = (script) => import(new URL(script, scripts));
-const onSinglePages = { ".matrix-filter": "matrix.js", "article > #terms-and-definitions": "terms.js" };
+const onSinglePages = { ".matrix-filter": "matrix.js", ".choose": "choose.js", "article > #terms-and-definitions": "terms.js" };
 const fetchOwn = () => { for (const [part, script] of Object.entries(onSinglePages)) if (document.querySelector(part)) own(script); };
 addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(fetchOwn) : fetchOwn());
 
