@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
@@ -209,6 +210,12 @@ def test_what_never_ends_is_stopped_and_python_starts_again(visit: Opener) -> No
     bench.says("Running")
     bench.button("Stop").click()
     bench.says("Stopped.")
+    bench.button("Run").click()
+    bench.says("Running")
+    bench.button("Reset").click()
+    expect(bench.button("Run")).to_be_visible()
+    bench.says("The code is the handbook's again.")
+    expect(bench.output).to_be_hidden()
     bench.write(FLOOD)
     bench.button("Run").click()
     bench.says("Stopped: it printed more than 20000 characters.")
@@ -240,6 +247,15 @@ def test_code_in_a_link_is_shown_and_not_run(visit: Opener) -> None:
     bench.button("Run").click()
     bench.says("It printed something else")
     assert bench.output.inner_text() == "cat.mp4 <b>à la carte</b>\n"
+
+
+def test_code_that_is_too_long_for_a_link_is_called_so(visit: Opener) -> None:
+    bench = Bench(visit("patterns/work-queue/?broker=minibroker").page, QUEUE)
+    bench.write("# " + "".join(sha256(str(each).encode()).hexdigest() for each in range(700)))
+    bench.page.evaluate("navigator.clipboard.writeText('before')")
+    bench.button("Copy link").click()
+    bench.says("This code is too long for a link.")
+    assert bench.page.evaluate("navigator.clipboard.readText()") == "before"
 
 
 def test_a_damaged_link_is_called_so(visit: Opener) -> None:
@@ -335,9 +351,11 @@ def test_the_flow_of_a_run_is_stepped_through(visit: Opener) -> None:
         '    with BROKER.consume("transcode", worker) as consumer:'
     )
     assert page.evaluate(MARKED, [IDEA, number]) < 3
-    slider.press("End")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
     expect(says).to_have_text("B acknowledges cat.mp4: transcode forgets it.")
     expect(forward).to_be_disabled()
+    expect(slider).to_be_focused()
     back.click()
     slider.press("ArrowLeft")
     expect(says).to_have_text("A is gone: cat.mp4, which it held, is in transcode again.")

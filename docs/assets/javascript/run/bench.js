@@ -49,6 +49,7 @@ export const bench = async (shown, bar) => {
     if (!folded) shown.hidden = true;
   };
   const reset = () => {
+    if (running) stop("reset");
     sessionStorage.removeItem(key);
     editor.hidden = resetButton.hidden = linkButton.hidden = output.hidden = true;
     editButton.hidden = shown.hidden = false;
@@ -113,6 +114,7 @@ export const bench = async (shown, bar) => {
     running = false;
     bytes.hidden = true;
     runButton.textContent = "Run";
+    if (result.why === "reset") return output.replaceChildren(); // the reader has said that it is not wanted
     output.hidden = !output.textContent;
     draw(steps, code);
     say(outcome(result, printed, failed));
@@ -132,9 +134,11 @@ export const bench = async (shown, bar) => {
   });
   resetButton.addEventListener("click", reset);
   linkButton.addEventListener("click", async () => {
+    const packed = await pack(editor.value);
+    if (packed.length > LONGEST_LINK) return say("This code is too long for a link.");
     const link = new URL(location);
     if (shown.closest("[data-for]")) link.searchParams.set("broker", "minibroker");
-    link.hash = `run:${path}:${await pack(editor.value)}`;
+    link.hash = `run:${path}:${packed}`;
     try {
       await navigator.clipboard.writeText(link);
       say("The link is copied. It shows your code, and runs it only when its reader presses Run.");

@@ -44,12 +44,22 @@ const sentence = ({ why, text }, same, failed) => {
 
 export const breakIt = async (shown, id, bar) => {
   const button = bar.querySelector("button"), said = bar.querySelector("[role=status]");
+  const focused = document.activeElement === button;
+  button.disabled = true;
+  try {
+    await withoutTheLine(shown, id, bar, said);
+  } finally {
+    button.disabled = false;
+    if (focused && document.activeElement === document.body) button.focus({ preventScroll: true });
+  }
+};
+
+const withoutTheLine = async (shown, id, bar, said) => {
   const { path, name, folder, files, recorded, megabytes, counted } = await load(shown);
   const { line, instead, seen } = JSON.parse(await fetchText(`snippets/${path.replace(/py$/, "claims.json")}`))[id];
   const changed = Object.keys(files).find((each) => files[each].includes(line));
   const bytes = progress(counted);
   said.before(bytes);
-  button.disabled = true;
   said.textContent = `Loading Python, ${megabytes} MB, once for all pages`;
   const printed = { output: "", error: "" }, steps = [], broken = { ...files, [changed]: files[changed].replace(line, () => instead) };
   const result = await run(folder, name, broken, {
@@ -65,7 +75,6 @@ export const breakIt = async (shown, id, bar) => {
     stepped(step) { steps.push(step); },
   }, SECONDS);
   bytes.remove();
-  button.disabled = false;
   const { left, right, same } = compare(recorded, printed.output);
   const whatChanged = element("pre", { tabIndex: 0 }, { role: "region", "aria-label": `The change in ${changed}` });
   for (const [text, tag, sign] of [[line, "del", "-"], [instead, "ins", "+"]]) {

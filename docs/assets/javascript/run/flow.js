@@ -92,8 +92,10 @@ export const flow = (what, steps, name, code, shown) => {
     slider.value = at + 1;
     slider.setAttribute("aria-valuetext", `${at + 1} of ${steps.length}`);
     counted.textContent = `${at + 1} of ${steps.length}`;
-    back.disabled = !at;
-    forward.disabled = at === steps.length - 1;
+    for (const [end, reached] of [[back, !at], [forward, at === steps.length - 1]]) {
+      if (reached && end === document.activeElement) slider.focus({ preventScroll: true }); // the arrow keys go on working there
+      end.disabled = reached;
+    }
   };
   const pause = () => {
     clearInterval(timer);

@@ -3,7 +3,7 @@ const through = (bytes, stream) => new Response(new Blob([bytes]).stream().pipeT
 
 export const pack = async (text) => {
   const packed = new Uint8Array(await through(text, new CompressionStream("deflate-raw")));
-  return btoa(String.fromCharCode(...packed)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(Array.from(packed, (each) => String.fromCharCode(each)).join("")).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 };
 
 export const unpack = async (packed) => {
