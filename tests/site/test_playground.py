@@ -89,17 +89,19 @@ def test_a_link_sets_the_sliders_and_runs_nothing(visit: Opener) -> None:
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.endswith("#play:prefetch=20&slow=8")
 
-    seen = visit(f"{link}&rate=999&nonsense=1&kill=20&lose=99")
+    seen = visit(f"{link}&rate=999&workers=many&nonsense=1&kill=20&lose=99&twice=1.5")
     linked = Playground(seen.page)
     expect(linked.status).to_contain_text("The link has set the sliders.")
     values = {"Prefetch": "20", "Worker A takes longer": "8", "Tasks a second": "12"}
-    for label, value in values.items():
+    for label, value in (values | {"Workers": "3"}).items():
         expect(linked.slider(label)).to_have_value(value)
     expect(linked.whole).to_contain_text("Second 20: Kill worker A.")
-    expect(linked.whole).not_to_contain_text("Second 99")
+    expect(linked.whole.locator(".playground-faults")).to_have_text("Second 20: Kill worker A.")
     assert not [url for url in seen.requests if "/assets/python/" in url]
     linked.whole.get_by_role("button", name="Reset").click()
     expect(linked.slider("Prefetch")).to_have_value("1")
+    seen.page.goto(link.replace("prefetch=20", "prefetch=9"))
+    expect(linked.slider("Prefetch")).to_have_value("9")
     assert seen.complaints == []
 
 

@@ -58,4 +58,4 @@ const mountAll = () => {
   if (playground) import("./run/playground.js").then((module) => module.mount(playground));
 };
 document$.subscribe(mountAll);
-addEventListener("hashchange", () => { if (location.hash.startsWith("#run:")) location.reload(); });
+addEventListener("hashchange", () => { if (/^#(run|play):/.test(location.hash)) location.reload(); });

@@ -64,7 +64,8 @@ export const mount = (place) => {
   const set = (settings) => {
     strike([]);
     for (const name in ALL) {
-      inputs[name].input.value = settings[name] ?? ALL[name][4]; // a range keeps to its limits by itself
+      const wanted = Number.parseFloat(settings[name]);
+      inputs[name].input.value = Number.isNaN(wanted) ? ALL[name][4] : wanted; // a range keeps to its limits by itself
       tell(name);
     }
   };
@@ -159,6 +160,6 @@ export const mount = (place) => {
   const linked = location.hash.match(/^#play:(.*)$/);
   const carried = [...new URLSearchParams(linked?.[1])];
   set(Object.fromEntries(carried));
-  strike(carried.filter(([name, at]) => Object.hasOwn(FAULTS, name) && at >= 0 && at < 60).map(([name, at]) => [Number(at), name]).slice(-9));
+  strike(carried.filter(([name, at]) => Object.hasOwn(FAULTS, name) && /^[0-5]?\d$/.test(at)).map(([name, at]) => [Number(at), name]).slice(-9));
   said.textContent = `${linked ? "The link has set the sliders. " : ""}Runs in this page, without a server. The first run fetches Python, ${shown.dataset.megabytes} MB.`;
 };
