@@ -14,6 +14,8 @@ from tests.site.conftest import PAGES, Opener, Site
         ("patterns/workqueue.html", "Work queue"),
         ("best-practice/observabilty/", "Observability"),
         ("rabbit-mq", "RabbitMQ"),
+        ("errors/rabitmq", "Errors of RabbitMQ"),
+        ("errors/kafka/no-such-group/", "Errors of Kafka"),
     ],
 )
 def test_it_names_the_page_that_was_meant(
@@ -24,9 +26,18 @@ def test_it_names_the_page_that_was_meant(
     page.route(f"**/{typed}", lambda route: route.fulfill(path=lost, status=404))
     page.goto(f"/{typed}")
     closest = page.locator(".lost-close li")
-    expect(closest.first).to_have_text(meant)
     closest.first.get_by_role("link").click()
     expect(page.locator("h1")).to_contain_text(meant)
+
+
+def test_an_address_that_is_no_text_is_borne(visit: Opener, built_site: Site) -> None:
+    seen = visit("404.html")
+    page = seen.page
+    lost = built_site.folder / "404.html"
+    page.route("**/errors/*", lambda route: route.fulfill(path=lost))
+    page.goto("/errors/redis%ff")
+    expect(page.locator(".lost-close li").first).to_have_text("Redis Streams Errors")
+    assert seen.complaints == []
 
 
 def test_it_has_every_page_and_the_search(visit: Opener, built_site: Site) -> None:
