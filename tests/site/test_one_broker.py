@@ -99,6 +99,14 @@ def test_a_page_without_the_chosen_broker_shows_all(page: Page) -> None:
         expect(page.get_by_role("heading", name="Kafka")).to_be_visible()
 
 
+@pytest.mark.parametrize("damaged", ["#%ff", "?broker=%22]"])
+def test_an_address_with_nonsense_still_has_the_switch(page: Page, damaged: str) -> None:
+    page.goto(PAGE + damaged)
+    page.get_by_label("Broker", exact=True).select_option("kafka")
+    expect(page.locator(ROWS.format("kafka"))).not_to_have_count(0)
+    expect(page.locator(ROWS.format("nats"))).to_have_count(0)
+
+
 def test_without_scripts_everything_is_there(browser: Browser, built_site: Site) -> None:
     """And no switch that would do nothing."""
     context = browser.new_context(base_url=built_site.address, java_script_enabled=False)
