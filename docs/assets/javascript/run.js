@@ -28,6 +28,7 @@ const mount = (shown) => {
   const [below, said] = bar(`Run ${path}`);
   let bench;
   const open = orSay(said, async (action, ...given) => {
+    if (!bench && action === "run") said.textContent = "Loading";
     bench ??= import("./run/bench.js").then((module) => module.bench(shown, below));
     await (await bench)[action](...given);
   });
@@ -47,7 +48,10 @@ const offer = (shown, id) => {
   const claim = document.getElementById(id);
   if (!claim) return;
   const [below, said] = bar(`Try without the line: ${claim.querySelector("p")?.textContent ?? id}`);
-  said.before(button("Break it", orSay(said, async () => (await import("./run/break.js")).breakIt(shown, id, below))));
+  said.before(button("Break it", orSay(said, async () => {
+    said.textContent = "Loading";
+    await (await import("./run/break.js")).breakIt(shown, id, below);
+  })));
   said.textContent = "Runs the minibroker's demonstration in this page, without the line.";
   claim.append(below);
 };
