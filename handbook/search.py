@@ -142,12 +142,13 @@ def errors_of(found: Entry) -> list[Entry]:
     """Return each error of a page: its heading, its texts, and what the page says of it."""
     heads = [*_SECTION.finditer(found.content)]
     ends = [head.start() for head in heads[1:]] + [len(found.content)]
+    chapter = "Errors" if found.title == found.chapter else f"Errors: {found.title}"
     errors_found = []
     for head, end in zip(heads, ends, strict=True):
         title = html.unescape(_TAGS.sub("", head["title"])).strip()
         content = f"<h1>{html.escape(title)}</h1>{found.content[head.end() : end]}"
         address = f"{found.address}#{head['anchor']}"
-        errors_found.append(Entry(address, title, f"Errors: {found.title}", content))
+        errors_found.append(Entry(address, title, chapter, content))
     return errors_found
 
 
