@@ -119,8 +119,10 @@ def test_the_worst_loss_makes_no_noise(broker: str, setting: str) -> None:
     began, ended = (event.at for event in history.events)
     meanwhile = [call for call in history.calls if began < call.began and call.ended < ended]
     assert {call.outcome for call in meanwhile} == {"confirmed"}, "change the page's sentence"
-    lost = {call.message for call in meanwhile} - set(history.read)
-    assert len(lost) > 0.9 * len(meanwhile) > 400
+    lost = [call.message for call in meanwhile if call.message not in history.read]
+    # Kafka's client went over to the new leader, and what it sent from then on was kept.
+    assert lost == [call.message for call in meanwhile[: len(lost)]]
+    assert len(lost) > 400
 
 
 def row(question: str, lost: int) -> dict[str, Any]:
