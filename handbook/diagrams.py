@@ -34,12 +34,12 @@ _INIT = {
     "sequence": {
         "diagramMarginX": 8,
         "diagramMarginY": 6,
-        "actorMargin": 12,
+        "actorMargin": 6,
         "boxMargin": 6,
         "height": 44,
         "messageMargin": 30,
         "mirrorActors": False,
-        "width": 80,
+        "width": 70,
     },
     "themeVariables": {
         "fontSize": "15px",

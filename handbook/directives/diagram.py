@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import escape
+from textwrap import wrap
 
 from handbook.diagrams import DiagramError, described, render
 from handbook.directives.project import Project
@@ -11,6 +12,8 @@ from handbook.snippet import FOLDER
 
 _MESSAGE = re.compile(r"^\s*(\w+?)\s*(--?(?:>>|>|x|\)))[+-]?\s*(\w+)\s*:\s*(.+?)\s*$")
 _PARTICIPANT = re.compile(r"^\s*(?:participant|actor)\s+(\w+)(?:\s+as\s+(.+?))?\s*$")
+#: What sets how far two lanes are apart.
+_LABEL = re.compile(r"^(\s*(?:\w+--?>>\w+|Note over \w+): )(.+)$", re.M)
 _NOTE = re.compile(r"^\s*Note\s+(?:over|left of|right of)\s+([\w, ]+?)\s*:\s*(.+?)\s*$", re.I)
 
 
@@ -40,11 +43,22 @@ def recording(project: Project, argument: str) -> str:
     steps = _steps(source)
     title, description = described(source)
     return _figure(
-        source,
+        _narrow(source),
         title or caption,
         description or f"A sequence of {len(steps)} steps, listed below the picture.",
         caption,
         "".join(f"<li>{escape(step)}</li>" for step in steps),
+    )
+
+
+def _narrow(source: str) -> str:
+    """Break what stands on arrows, and beside one lane, so that the picture fits a phone."""
+    return _LABEL.sub(
+        lambda label: (
+            label[1]
+            + "<br/>".join(wrap(label[2], 12, break_long_words=False, break_on_hyphens=False))
+        ),
+        source,
     )
 
 

@@ -17,7 +17,7 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 #: Axe's rules that see colours.
 COLOURS = ["color-contrast", "link-in-text-block"]
 #: The height of a diagram's letters in its source.
-LETTERS = 15
+LETTERS = 16
 everywhere = pytest.mark.parametrize("path", [*PAGES, "404.html"], ids=lambda path: path or "home")
 
 
@@ -83,7 +83,7 @@ def test_a_page_can_be_edited_in_the_repository(read: Read, path: str) -> None:
 
 @everywhere
 def test_diagrams_say_what_they_show(read: Read, path: str) -> None:
-    """Each diagram has a title and a description, and its letters can be read on a phone."""
+    """Each diagram has a title and a description, and is read on a phone without scrolling."""
     page = read(path)
     diagrams = page.locator("figure.diagram svg").all()
     for svg in diagrams:
@@ -95,5 +95,8 @@ def test_diagrams_say_what_they_show(read: Read, path: str) -> None:
             svg.evaluate("svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width")
             for svg in diagrams
         ]
+        frames = page.locator(".diagram-scroll").all()
+        hidden = [each.evaluate("each => each.scrollWidth - each.clientWidth") for each in frames]
         page.set_viewport_size({"width": 1280, "height": 900})
+        assert max(hidden) <= 1
         assert min(shrunk) * LETTERS >= 11
