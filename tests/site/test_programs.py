@@ -37,6 +37,8 @@ def test_a_page_has_a_twin(built_site: Site, path: str) -> None:
         each.decompose()
     plain = re.sub(r"[`*\[\]]|\([^)]*\)|\s", "", text)
     for heading in article.select("h2, h3"):
+        if heading.find_parent(hidden=True):
+            continue  # It waits for a reader's answer.
         assert re.sub(r"[`*\[\]]|\([^)]*\)|\s", "", heading.get_text()) in plain
     for code in article.select("pre > code"):
         assert code.get_text().rstrip("\n") in text
