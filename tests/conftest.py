@@ -24,8 +24,14 @@ from tests.patterns.home import companions_as_found
 from tests.report import Report
 
 REQUIRED = os.environ.get("BROKERS") == "required"
-#: What asks a server, and shows something of a page's numbers or of our own harness.
-OURS = ("tests/benchmarks/", "tests/labs/", "tests/survival/test_can_fail.py")
+#: What asks a server, and shows something of a page's numbers, of our own harness, or of clusters,
+#: which the newest servers make.
+OURS = (
+    "tests/atlas/",
+    "tests/benchmarks/",
+    "tests/labs/",
+    "tests/survival/test_can_fail.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
