@@ -225,8 +225,8 @@ def run(settings: Settings) -> list[Sample]:
 
 
 def bars(values: list[float]) -> str:
-    most = max(values) or 1
-    return "".join(" ▁▂▃▄▅▆▇█"[round(8 * each / most)] for each in values)
+    most, heights = max(values) or 1, " ▁▂▃▄▅▆▇█"
+    return "".join(heights[round(8 * each / most)] for each in values)
 
 
 def main() -> None:

@@ -63,6 +63,14 @@ async def main():
 
 asyncio.run(main())
 """
+#: What it prints.
+REACHED = [
+    "fetch is refused",
+    "request is refused",
+    "worker is refused",
+    "code is refused",
+    "own gets through",
+]
 FAULT = "from minibroker import Broker\n\nBroker().find('nowhere')\n"
 
 
@@ -286,13 +294,7 @@ def test_what_runs_reaches_no_other_site(
     bench.write(REACH.replace("{other}", other).replace("{own}", f"{built_site.address}404.html"))
     bench.button("Run").click()
     bench.says("Ended after")
-    assert bench.output.inner_text().splitlines() == [
-        "fetch is refused",
-        "request is refused",
-        "worker is refused",
-        "code is refused",
-        "own gets through",
-    ]
+    assert bench.output.inner_text().splitlines() == REACHED
     assert elsewhere.came == []
 
 
