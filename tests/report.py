@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from handbook.brokers import BROKERS, SUBSTITUTES, Broker
+from tests.atlas.single.record import Trials
 from tests.brokers.generations import NEWEST, Generation, wanted
 from tests.records import Record
 from tests.survival.record import Survival
@@ -27,6 +28,7 @@ class Report:
         self.generation = generation
         self.record = Record(update=update, newest=generation is NEWEST)
         self.survival = Survival(update=update)
+        self.trials = Trials(update=update)
         self.required = required
         self.only_servers: bool = config.option.servers
         self.table: Path | None = config.option.table
@@ -54,6 +56,7 @@ class Report:
         self.record.note(properties, report.outcome)
         if report.when == "call":
             self.survival.note(properties)
+            self.trials.note(properties, report.outcome)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
@@ -64,6 +67,7 @@ class Report:
             problems, notices = self.survival.settle()
             self.problems += problems
             self.notices += notices
+            self.trials.settle()
         if self.required and self.outcomes and self._whole_run(session):
             self.problems += [
                 f"{broker.label}: no test passed, and BROKERS=required"

@@ -1,0 +1,1 @@
+"""A message was acknowledged: is it still stored?"""

@@ -1,0 +1,1 @@
+"""A message that always fails: does it end?"""

@@ -1,0 +1,1 @@
+"""A message fails and comes again: before or after those that came later?"""

@@ -1,0 +1,1 @@
+"""A new version of a service declares its queue with another setting"""

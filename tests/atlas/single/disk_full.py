@@ -1,0 +1,1 @@
+"""The disk is full: is a message confirmed, refused, or neither?"""

@@ -1,0 +1,1 @@
+"""How often has this message come? Does the broker tell?"""

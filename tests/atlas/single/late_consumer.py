@@ -1,0 +1,1 @@
+"""A consumer that comes late: does it get what was published before?"""

@@ -1,0 +1,1 @@
+"""Only the latest message of each key is of interest"""

@@ -1,0 +1,1 @@
+"""The server's memory is used up: is a message confirmed, refused, or neither?"""

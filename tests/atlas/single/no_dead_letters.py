@@ -1,0 +1,1 @@
+"""A message is given up, and the place for dead letters is missing"""

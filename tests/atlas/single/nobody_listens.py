@@ -1,0 +1,1 @@
+"""Nobody listens, or the name is misspelt: is that confirmed?"""

@@ -1,0 +1,1 @@
+"""Yesterday's messages have to be read once more"""

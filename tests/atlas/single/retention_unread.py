@@ -1,0 +1,1 @@
+"""Retention ends while a consumer is behind: are unread messages deleted?"""

@@ -1,0 +1,1 @@
+"""A second site gets a copy of all messages: how, and what does it not have?"""

@@ -1,0 +1,1 @@
+"""A second worker joins: what becomes of the messages that wait?"""

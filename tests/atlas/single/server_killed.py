@@ -1,0 +1,1 @@
+"""The server is killed right after a confirm: is the message there?"""

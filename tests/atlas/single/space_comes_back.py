@@ -1,0 +1,1 @@
+"""A large backlog was worked off: does its space on the disk come back?"""

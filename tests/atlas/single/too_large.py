@@ -1,0 +1,1 @@
+"""A message is larger than allowed: who learns of it?"""

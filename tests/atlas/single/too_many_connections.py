@@ -1,0 +1,1 @@
+"""There are more connections than allowed: what does the next one see?"""

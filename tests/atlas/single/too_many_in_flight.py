@@ -1,0 +1,1 @@
+"""A worker takes and takes, and acknowledges nothing: what stops it?"""

@@ -1,0 +1,1 @@
+"""A message is older than its time to live: where does it go?"""

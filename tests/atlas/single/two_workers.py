@@ -1,0 +1,1 @@
+"""Two workers share a queue: in which order is the work done?"""

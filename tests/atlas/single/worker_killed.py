@@ -1,0 +1,1 @@
+"""A worker dies with messages in hand: when do they come again?"""
