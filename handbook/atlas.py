@@ -16,8 +16,8 @@ FOLDER = "docs/data/atlas"
 #: Brokers that have no cluster: what there is instead, and the page that says more.
 ALONE = {
     "mqtt": (
-        "There is no cluster: a bridge copies messages to another server, and not the sessions with"
-        " what waits in them",
+        "There is no cluster. A bridge copies messages to another server, and not the sessions with"
+        " what waits in them.",
         "types/beyond-one-cluster.md#mqtt-on-several-servers",
     )
 }
@@ -41,12 +41,6 @@ class Setting:
     label: str
     default: bool
     safe: bool
-
-    @property
-    def says(self) -> str:
-        """The label, and whether one gets this without choosing, or should choose it."""
-        words = [word for word, so in (("default", self.default), ("safe", self.safe)) if so]
-        return self.label + (f" ({', '.join(words)})" if words else "")
 
 
 @dataclass(frozen=True)
@@ -79,9 +73,15 @@ class Asked:
     cells: dict[tuple[str, str], Cell]
 
 
+def span(values: Sequence[float], digits: int = 0) -> str:
+    """Return the least and the greatest of some numbers, or the one that they all are."""
+    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
 def questions(root: Path) -> dict[str, Question]:
     """Return all questions, in the order of the pages."""
-    found = _read(root / FOLDER / "questions.json")
+    found = read(root / FOLDER / "questions.json")
     return {key: Question(key, **said) for key, said in found.items()}
 
 
@@ -95,7 +95,7 @@ def asked(root: Path) -> list[Asked]:
 
 
 def _asked(root: Path, broker: Broker) -> Asked:
-    content = _read(root / FOLDER / f"{broker.key}.json")
+    content = read(root / FOLDER / f"{broker.key}.json")
     cells = {
         (setting, question): Cell(
             cell["runs"], cell["taken"], f"data/atlas/{broker.key}/{setting}/{question}.jsonl.gz"
@@ -123,7 +123,8 @@ def confirms(root: Path, cell: Cell) -> tuple[list[float], dict[str, float]]:
     return times, {line["event"].partition(":")[0]: line["at"] for line in lines if "event" in line}
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> dict[str, Any]:
+    """Return what a file of the record says."""
     if not file.is_file():
         raise EvidenceError(f"{FOLDER}/{file.name} is missing: `make atlas` writes it")
     try:

@@ -1,241 +1,307 @@
-"""`::: atlas`: what confirms are worth, as `make atlas` recorded it.
+"""`::: atlas`: what the brokers guarantee, as `make atlas` recorded it.
 
-`::: atlas matrix` is a row for each setting of each broker and a column for each question.
-`::: atlas questions` has a section for each question, with a sentence for each setting.
-`::: atlas versions` says what ran, and when. `::: atlas plot leader-killed` draws the confirms of
-one question over time, a plot for each broker.
+`::: atlas matrix` is a row for each question and a column for each broker, with a filter, and
+`::: atlas trials too-long too-old` the same for a few questions. `::: atlas group Limits` has the
+sentences of a group, a section for each question; `::: atlas said too-long-redis-maxlen` those of
+a few answers, in a list. `::: atlas disagreements` is where documentation and run differ, and
+`::: atlas versions` says what ran, and when. `::: atlas plot leader-killed` draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Sequence
 from html import escape
 
 from handbook import page
-from handbook.atlas import ALONE, Asked, Cell, Question, Setting, asked, confirms, questions
-from handbook.brokers import BROKERS, named
+from handbook.answers import GROUPS, Answer, Asked, answers, asked, called
+from handbook.atlas import ALONE
+from handbook.brokers import BROKERS, Broker
+from handbook.directives import atlas_plots
 from handbook.directives.claims import inline
 from handbook.directives.project import Project
-from handbook.evidence import EvidenceError
+from handbook.evidence import EvidenceError, test_line
 from handbook.one_broker import attributes
 
-PAGE = "atlas/index.md"
+DISAGREEMENTS = "atlas/disagreements.md"
+#: The minibroker is no server.
+COLUMNS = [broker for broker in BROKERS if broker.variable]
 
 
 def expand(project: Project, argument: str) -> str:
     """Return what the argument asks for."""
     name, _, rest = argument.partition(" ")
-    if name == "plot":
-        return _plots(project, rest)
-    if argument not in _PARTS:
-        raise EvidenceError(
-            f"`::: atlas` takes {', '.join(_PARTS)} or `plot` and a question, not {argument!r}"
-        )
-    return _PARTS[argument](project)
+    if name in _PARTS and not rest:
+        return _PARTS[name](project)
+    if name in _PARTS_OF and rest:
+        return _PARTS_OF[name](project, rest)
+    raise EvidenceError(
+        f"`::: atlas` takes {', '.join(_PARTS)}, or {', '.join(_PARTS_OF)} and what it is of,"
+        f" not {argument!r}"
+    )
 
 
 # The matrix.
 
 
 def matrix(project: Project) -> str:
-    """Return the table setting by question; each cell leads to its sentence."""
-    asks = questions(project.root)
-    heads = "".join(f'<th scope="col"><span>{_short(key)}</span></th>' for key in asks)
-    rows = {
-        one.broker.key: "".join(_body(one, setting, asks) for setting in one.settings)
-        for one in asked(project.root)
-    }
-    rows |= {key: _alone(key, len(asks)) for key in ALONE}
-    bodies = "".join(rows.get(broker.key, "") for broker in BROKERS)
+    """Return the table of all questions, by group, and its filter."""
+    every = asked(project.root)
+    there = [name for name in GROUPS if any(one.group == name for one in every)]
+    choices = "".join(f'<option value="{_slug(name)}">{escape(name)}</option>' for name in there)
+    bodies = "".join(
+        _body([one for one in every if one.group == name], name, named=True) for name in there
+    )
     return (
-        '<div class="claims"><table class="claims-table survival-table atlas-table"><thead><tr>'
-        f'<th scope="col">Broker and setting</th>{heads}</tr></thead>{bodies}</table></div>'
+        '<div class="claims"><fieldset class="matrix-filter" hidden data-counts="question">'
+        '<legend>Filter</legend><label><input type="checkbox"> only with ✗</label>'
+        f'<label>Group <select><option value="">all</option>{choices}</select></label>'
+        f'<span role="status"></span></fieldset>{_table(bodies)}</div>'
     )
 
 
-def _body(one: Asked, setting: Setting, asks: dict[str, Question]) -> str:
-    cells = "".join(_cell(one, setting, key) for key in asks)
+def trials(project: Project, keys: str) -> str:
+    """Return the table of some questions."""
+    return f'<div class="claims">{_table(_body(called(project.root, keys.split())))}</div>'
+
+
+def _table(bodies: str) -> str:
+    heads = "".join(
+        f'<th scope="col"{attributes([broker.key])}>{_short(broker)}</th>' for broker in COLUMNS
+    )
     return (
-        f'<tbody{attributes([one.broker.key])}><tr><th scope="row">{escape(one.broker.label)}'
-        f'<span class="atlas-setting">{inline(setting.says)}</span></th>{cells}</tr></tbody>'
+        '<table class="atlas-matrix"><thead><tr><th scope="col">Question</th>'
+        f"{heads}</tr></thead>{bodies}</table>"
     )
 
 
-def _alone(key: str, columns: int) -> str:
-    says, file = ALONE[key]
+def _body(rows: Sequence[Asked], group: str = "", *, named: bool = False) -> str:
+    """Return these rows, below the name of their group. If they are `named`, links can lead here.
+
+    On the page with the sentences, the names are those of the sentences.
+    """
+    cells = "".join(_row(one, named=named) for one in rows)
+    if not group:
+        return f"<tbody>{cells}</tbody>"
     return (
-        f'<tbody{attributes([key])}><tr><th scope="row">{escape(named(key).label)}</th>'
-        f'<td class="atlas-alone" colspan="{columns}">'
-        f'<a href="{escape(page.current.link_to(file))}">{says}</a></td></tr></tbody>'
+        f'<tbody data-pattern="{_slug(group)}"><tr class="atlas-group">'
+        f'<th scope="rowgroup" colspan="{len(COLUMNS) + 1}">'
+        f'<a href="{escape(page.current.link_to(GROUPS[group]))}">{escape(group)}</a>'
+        f"</th></tr>{cells}</tbody>"
     )
 
 
-def _cell(one: Asked, setting: Setting, question: str) -> str:
-    label = f'<span class="claims-broker">{_short(question)}: </span>'
-    cell = one.cells.get((setting.key, question))
-    if cell is None:
-        word = "can't be asked" if question in one.cannot else "not run"
-        return (
-            f'<td class="claim-open">{label}<span class="claims-mark" aria-hidden="true">·</span> '
-            f'<span class="survival-word">{word}</span></td>'
-        )
-    kind, mark = ("differs", "✗") if cell.loses else ("holds", "✓")
-    number = f"{_range(cell.values('lost'))} lost" if cell.loses else "0 lost"
-    link = f"{page.current.link_to(PAGE)}#{_anchor(one, setting, question)}"
-    return (
-        f'<td class="claim-{kind}"><a href="{escape(link)}">{label}'
-        f'<span class="claims-mark" aria-hidden="true">{mark}</span> '
-        f'<span class="survival-time">{number}</span></a></td>'
+def _row(one: Asked, *, named: bool) -> str:
+    link = escape(f"{page.current.link_to(one.page)}#{one.key}")
+    three = ' <span class="atlas-name">three servers</span>' if one.three else ""
+    head = f'<th scope="row"><a href="{link}">{inline(one.asks)}</a>{three}</th>'
+    cells = "".join(_cell(one, broker, named=named) for broker in COLUMNS)
+    return f"<tr{_id(one.key, named=named)}>{head}{cells}</tr>"
+
+
+def _cell(one: Asked, broker: Broker, *, named: bool) -> str:
+    its = one.answers.get(broker.key, [])
+    label = f'<span class="atlas-broker">{_short(broker)}</span>'
+    alike: dict[tuple[bool, str], list[Answer]] = {}
+    for answer in its:
+        alike.setdefault((answer.holds, answer.short), []).append(answer)
+    lines = " ".join(_line(one, same, alone=len(its) == 1, named=named) for same in alike.values())
+    return f"<td{attributes([broker.key])}>{label} <div>{lines or _none(one, broker)}</div></td>"
+
+
+def _line(one: Asked, same: Sequence[Answer], *, alone: bool, named: bool) -> str:
+    """Return what some settings showed alike: a link for each of them, or one if it is alone."""
+    kind, mark = ("holds", "✓") if same[0].holds else ("differs", "✗")
+    short = inline(same[0].short)
+    links = ", ".join(
+        f'<a{_id(answer.anchor, named=named)} href="{escape(_link(one, answer))}"'
+        f' title="{escape(answer.setting.replace("`", ""))}">'
+        f"{short if alone else escape(_name(answer))}</a>"
+        for answer in same
     )
+    said = links if alone else f"{short}: {links}"
+    return f'<div class="claim-{kind}"><b>{mark}</b> {said}</div>'
 
 
-def _short(question: str) -> str:
-    return escape(question.replace("-", " "))
+def _name(answer: Answer) -> str:
+    return "default" if answer.default else answer.name or answer.setting.replace("`", "")
 
 
-def _anchor(one: Asked, setting: Setting, question: str) -> str:
-    return f"{question}-{one.broker.key}-{setting.key}"
+def _none(one: Asked, broker: Broker) -> str:
+    if broker.key not in one.cannot:
+        return '<div class="atlas-open">· not run</div>'
+    link = escape(f"{page.current.link_to(one.page)}#{one.key}-{broker.key}")
+    why = "no cluster" if one.three and broker.key in ALONE else "can't be asked"
+    return f'<div class="atlas-open">· <a href="{link}">{why}</a></div>'
 
 
-# The questions.
+def _link(one: Asked, answer: Answer) -> str:
+    return f"{page.current.link_to(one.page)}#{answer.anchor}"
 
 
-def sections(project: Project) -> str:
-    """Return a heading for each group, one for each question, and its sentences."""
-    parts: list[str] = []
-    group = ""
-    brokers = asked(project.root)
-    asks = questions(project.root)
-    for question in sorted(asks.values(), key=lambda one: _groups(asks).index(one.group)):
-        if question.group != group:
-            group = question.group
-            parts.append(f"## {group}")
-        parts += [f"### {question.asks} {{ #{question.key} }}", question.what]
-        parts.append("\n".join(_sentences(question, brokers)))
+def _id(name: str, *, named: bool) -> str:
+    return f' id="{name}"' if named else ""
+
+
+def _short(broker: Broker) -> str:
+    return escape((*broker.also, broker.label)[0])
+
+
+def _slug(group: str) -> str:
+    return posixpath.basename(GROUPS[group]).removesuffix(".md")
+
+
+# Sentences.
+
+
+def group(project: Project, name: str) -> str:
+    """Return the group's table, and a section for each question with what each broker showed."""
+    rows = [one for one in asked(project.root) if one.group == name]
+    if not rows:
+        raise EvidenceError(f"the atlas has no group {name!r}; there are: {', '.join(GROUPS)}")
+    parts = [f'<div class="claims">{_table(_body(rows))}</div>']
+    for one in rows:
+        parts += [f"## {one.asks} {{ #{one.key} }}", one.what]
+        parts.append("\n".join(_items(project, one)))
     return "\n\n".join(parts)
 
 
-def _groups(asks: dict[str, Question]) -> list[str]:
-    return list(dict.fromkeys(question.group for question in asks.values()))
-
-
-def _sentences(question: Question, brokers: Sequence[Asked]) -> list[str]:
+def _items(project: Project, one: Asked) -> list[str]:
     items = []
-    for one in brokers:
-        for setting in one.settings:
-            if cell := one.cells.get((setting.key, question.key)):
-                link = f"../{cell.history}"
-                said = f"{_sentence(cell)} [History]({link})"
-            else:
-                said = one.cannot.get(question.key, "This was not run yet.")
-            anchor = f"{{ #{_anchor(one, setting, question.key)} }}"
-            items.append(f"- **{one.broker.label}**, {setting.says}: {said}\n    {anchor}")
+    for broker in COLUMNS:
+        items += [
+            f"- **{broker.label}**, {answer.called}: {answer.says}{_beside(project, answer)}\n"
+            f"    {{ #{answer.anchor} }}"
+            for answer in one.answers.get(broker.key, [])
+        ]
+        if why := one.cannot.get(broker.key):
+            if one.three and broker.key in ALONE:
+                why += f" [More]({_to(ALONE[broker.key][1])})"
+            items.append(f"- **{broker.label}**: {why}\n    {{ #{one.key}-{broker.key} }}")
+        elif broker.key not in one.answers:
+            items.append(f"- **{broker.label}**: This was not run yet.")
     return items
 
 
-def _sentence(cell: Cell) -> str:
-    """Return what was seen, in sentences that are true of every run."""
-    confirmed, lost = cell.values("confirmed"), cell.values("lost")
-    if cell.loses:
-        said = f"of {_range(confirmed)} confirmed messages, **{_range(lost)} are lost**"
-    else:
-        said = f"{_range(confirmed)} messages were confirmed, and none of them is lost"
-    parts = [f"{said}; the longest time without a confirm was {_range(cell.values('gap'), 1)} s."]
-    if any(refused := cell.values("refused")):
-        parts.append(f"The broker or the client refused {_range(refused)}.")
-    if any(unknown := cell.values("unknown")):
-        there = cell.values("unknown_there")
-        of_these = (
-            f"{_range(there)} of these messages were there" if any(there) else "none was there"
+def _beside(project: Project, answer: Answer) -> str:
+    """Return what stands behind a sentence: the documentation, the code, the history."""
+    said = ""
+    if answer.documented:
+        said = (
+            f" That is [as documented]({answer.documented.source})."
+            if answer.documented.agrees
+            else f" [The documentation says otherwise]({_to(DISAGREEMENTS)}#{answer.anchor})."
         )
-        parts.append(f"{_count(unknown, 'call', 'calls')} got no answer, and {of_these}.")
-    if any(twice := cell.values("twice")):
-        parts.append(f"{_count(twice, 'message', 'messages')} came a second time.")
-    if any(out_of_order := cell.values("out_of_order")):
-        parts.append(f"{_count(out_of_order, 'message', 'messages')} came out of order.")
-    if max(cell.values("whole")) > 30:
-        whole = _range(cell.values("whole"))
-        parts.append(f"All servers were in step again {whole} s after the fault.")
-    return " ".join(parts)
+    links = [f"[Test]({_test(project, answer)})"]
+    if answer.history:
+        links.append(f"[History]({_to(answer.history)})")
+    return f"{said} {' · '.join(links)}"
 
 
-def _count(values: Sequence[float], one: str, more: str) -> str:
-    return f"{_range(values)} {one if set(values) == {1} else more}"
+def _test(project: Project, answer: Answer) -> str:
+    path, _, name = answer.test.partition("#")
+    return project.source(path, test_line(project.root, path, name) if name else None)
 
 
-def _range(values: Sequence[float], digits: int = 0) -> str:
-    """Return the least and the greatest of some numbers, or the one that they all are."""
-    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
-    return low if low == high else f"{low} to {high}"
+def said(project: Project, anchors: str) -> str:
+    """Return some answers as a list: what was asked, in which setting, and what was seen."""
+    found = answers(project.root, anchors.split())
+    several = len({answer.broker.key for _, answer in found}) > 1
+    return "\n".join(
+        f"- {f'**{answer.broker.label}**: ' if several else ''}"
+        f"[{_heading(one)}]({_to(one.page)}#{answer.anchor}) {answer.called}: {answer.says}"
+        for one, answer in found
+    )
+
+
+def _heading(one: Asked) -> str:
+    """Return the question without what it asks behind its colon."""
+    return one.asks.partition(":")[0].rstrip("?.") + "."
+
+
+def _to(file: str) -> str:
+    """Return the link in Markdown from this page to a file below docs/."""
+    return posixpath.relpath(file, posixpath.dirname(page.current.path) or ".")
+
+
+# What the documentation says otherwise.
+
+
+def disagreements(project: Project) -> str:
+    """Return, by broker, where the documentation says one thing and a run showed another."""
+    parts = []
+    for broker in COLUMNS:
+        compared = [
+            (one, answer)
+            for one in asked(project.root)
+            for answer in one.answers.get(broker.key, [])
+            if answer.documented
+        ]
+        differ = [
+            (one, answer, answer.documented)
+            for one, answer in compared
+            if answer.documented and not answer.documented.agrees
+        ]
+        count = f"Answers that were compared with the documentation: {len(compared)}."
+        parts.append(f"## {broker.label}")
+        if not differ:
+            parts.append(f"None was found. {count}")
+            continue
+        parts.append(count)
+        parts.append(
+            "\n".join(
+                f"- *{one.asks}* With {answer.called}.\n\n"
+                f"    The documentation says: {documented.says} ([source]({documented.source}))\n\n"
+                f"    [Seen]({_to(one.page)}#{answer.anchor}) on {answer.server}: {answer.says}"
+                f"\n    {{ #{answer.anchor} }}\n"
+                for one, answer, documented in differ
+            )
+        )
+    return "\n\n".join(parts)
 
 
 # What ran.
 
 
 def versions(project: Project) -> str:
-    """Return a list of what each broker's cells ran on, and on which days."""
+    """Return a list of what each broker's answers ran on, and on which days."""
     lines = []
-    for one in asked(project.root):
-        days = sorted({cell.taken for cell in one.cells.values()})
+    for broker in COLUMNS:
+        its = [
+            (one, answer)
+            for one in asked(project.root)
+            for answer in one.answers.get(broker.key, [])
+        ]
+        if not its:
+            continue
+        days = sorted({answer.taken for _, answer in its})
         when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        runs = sum(len(cell.runs) for cell in one.cells.values())
-        code = project.source(f"tests/atlas/on_{one.broker.key}.py")
+        counts = Counter(one.three for one, _ in its)
+        kinds = [
+            f"{counts[three]} on {how}"
+            for three, how in ((False, "one server"), (True, "three"))
+            if counts[three]
+        ]
+        servers = ", ".join(dict.fromkeys(answer.server for _, answer in its))
+        clients = ", ".join(dict.fromkeys(answer.client for _, answer in its))
+        code = project.source(f"tests/atlas/on_{broker.key}.py")
+        link = f" [The settings of three]({code})" if counts[True] else ""
         lines.append(
-            f"- **{one.broker.label}**: {one.server}, three servers, with {one.client}; "
-            f"{runs} runs, {when}. [Its settings and its client]({code})"
+            f"- **{broker.label}**: {servers} with {clients};"
+            f" answers: {' and '.join(kinds)}, {when}.{link}"
         )
     return "\n".join(lines)
 
 
-# Plots.
-
-
-def _plots(project: Project, key: str) -> str:
-    """Return a plot of confirms over time for each broker that was asked this question."""
-    asks = questions(project.root)
-    if key not in asks:
-        raise EvidenceError(f"no question is called {key!r}; there are: {', '.join(asks)}")
-    return "\n\n".join(
-        _plot(project, one, key)
-        for one in asked(project.root)
-        if any((setting.key, key) in one.cells for setting in one.settings)
-    )
-
-
-def _plot(project: Project, one: Asked, key: str) -> str:
-    # Only pages with a plot need the time that loading this takes.
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    from handbook.labs.figures import STYLE, picture
-    from handbook.labs.plot import inline as without_colours
-
-    with mpl.rc_context(rc=STYLE):
-        cells = [(s, one.cells[s.key, key]) for s in one.settings if (s.key, key) in one.cells]
-        figure = Figure(figsize=(5.3, 1.0 + 1.15 * len(cells)))
-        plots = figure.subplots(len(cells), 1, sharex=True, sharey=True, squeeze=False)
-        said, most = [], 1
-        for number, (axes, (setting, cell)) in enumerate(zip(plots.flat, cells, strict=True)):
-            times, events = confirms(project.root, cell)
-            began, ended = events["the fault begins"], events["the fault ends"]
-            last = events["the load ends"]
-            # The last second is not a whole one.
-            counts = [sum(s <= at < s + 1 for at in times) for s in range(int(last))]
-            axes.axvspan(began, ended, color="0.5", alpha=0.2, linewidth=0)
-            axes.stairs(counts, color=f"C{number % 5}", baseline=None, linewidth=2)
-            axes.set_title(setting.label.replace("`", ""), loc="left", fontsize=11)
-            most = max(most, *counts)
-            gap = _range(cell.values("gap"), 1)
-            said.append(f"{setting.label.replace('`', '')}: none for {gap} s at the longest")
-        plots[0][0].set_ylim(0, 1.05 * most)
-        plots[-1][0].set_xlabel("time, s (grey: the fault)")
-        figure.supylabel("confirms a second")
-        figure.set_label(f"Confirms a second on {one.broker.label}. {'; '.join(said)}.")
-        drawn = without_colours(picture(figure), f"atlas-{one.broker.key}-{key}")
-    return (
-        f'<figure class="plot"{attributes([one.broker.key])} data-search-exclude>{drawn}'
-        f"<figcaption>{escape(one.server)}</figcaption></figure>"
-    )
-
-
-_PARTS = {"matrix": matrix, "questions": sections, "versions": versions}
+_PARTS: dict[str, Callable[[Project], str]] = {
+    "matrix": matrix,
+    "disagreements": disagreements,
+    "versions": versions,
+}
+_PARTS_OF: dict[str, Callable[[Project, str], str]] = {
+    "trials": trials,
+    "group": group,
+    "said": said,
+    "plot": atlas_plots.expand,
+}

@@ -29,7 +29,8 @@ def table(project: Project, topics: str) -> str:
         for name in names
     )
     return (
-        '<div class="claims"><fieldset class="matrix-filter" hidden><legend>Filter</legend>'
+        '<div class="claims"><fieldset class="matrix-filter" hidden data-counts="claim">'
+        "<legend>Filter</legend>"
         '<label><input type="checkbox"> only where a broker differs</label>'
         f'<label>Pattern <select><option value="">all</option>{choices}</select></label>'
         '<span role="status"></span></fieldset>'
