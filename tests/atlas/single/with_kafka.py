@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.brokers.clients import comes
 from tests.brokers.kafka import ask
@@ -29,6 +30,14 @@ async def create(
 
     await comes(there)
     return [TopicPartition(name, number) for number in range(partitions)]
+
+
+async def configured(address: str, name: str = TOPIC) -> dict[str, str]:
+    """Return all settings of a topic, those that it has from the server too."""
+    wanted = ConfigResource(ConfigResourceType.TOPIC, name)
+    [answer] = await ask(address, lambda admin: admin.describe_configs([wanted]))
+    [(_, _, _, _, settings)] = answer.resources
+    return {setting[0]: setting[1] for setting in settings}
 
 
 @asynccontextmanager
@@ -63,3 +72,14 @@ async def consuming(
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def stored(address: str, place: TopicPartition) -> list[str]:
+    """Return the values of all records in a partition, in its order."""
+    oldest = {"auto_offset_reset": "earliest"}
+    async with consuming(address, place.topic, group=None, **oldest) as reader:
+        end = (await reader.end_offsets([place]))[place]
+        found: list[str] = []
+        while await reader.position(place) < end:
+            found.append((await reader.getone(place)).value.decode())
+        return found

@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from tests.brokers import Server
+from tests.brokers.redis import Redis
 
 STREAM, GROUP = "videos", "workers"
 #: An entry's id and its body.
@@ -41,3 +42,12 @@ def read(client: Any, worker: str = "A", count: int = 1, start: str = ">") -> li
     """Read as one of the group: new entries, or, from a `start` on, what it has already."""
     found = client.xreadgroup(GROUP, worker, {STREAM: start}, count=count) or []
     return [(number, fields["body"]) for _, entries in found for number, fields in entries]
+
+
+class Bare(Redis):
+    """Redis as its maker ships it: snapshots now and then, and no append-only file."""
+
+    def command(self) -> list[str]:
+        return self.source.command(
+            "redis-server", "--port", str(self.port_number), "--dir", str(self.data)
+        )
