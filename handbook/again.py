@@ -21,7 +21,15 @@ from mkdocs.structure.toc import TableOfContents
 
 #: What many pages are made of. The rest of docs/ is one page a file.
 SHARED = ("docs/terms.md", "mkdocs.yml", "compose.yaml")
-SHARED_BELOW = ("docs/data", "docs/labs", "docs/types/choose.yml", "handbook", "snippets", "tests")
+SHARED_BELOW = (
+    "docs/data",
+    "docs/labs",
+    "docs/types/choose.yml",
+    "docs/atlas/documented.yml",
+    "handbook",
+    "snippets",
+    "tests",
+)
 #: It lists the headings of the pages beside it.
 ALWAYS = {"errors/index.md"}
 _TITLE = re.compile(r"^# .*", re.M)

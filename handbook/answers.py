@@ -77,7 +77,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, its answers by broker, and by broker why it can't be asked there."""
+    """A question, its answers by broker, and by broker why it can't be asked there.
+
+    `by_hand` is what an operator does for it, where a broker needs one.
+    """
 
     key: str
     group: str
@@ -86,6 +89,7 @@ class Asked:
     three: bool
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     cannot: dict[str, str] = field(default_factory=dict)
+    by_hand: dict[str, str] = field(default_factory=dict)
 
     @property
     def page(self) -> str:
@@ -210,6 +214,8 @@ def _on_three(root: Path) -> list[Asked]:
                 one.answers.setdefault(its.broker.key, []).append(answer)
             if why := its.cannot.get(question.key):
                 one.cannot[its.broker.key] = why
+            if how := its.by_hand.get(question.key):
+                one.by_hand[its.broker.key] = how
         one.cannot.update({key: said for key, (said, _) in atlas.ALONE.items()})
         found.append(one)
     if says:

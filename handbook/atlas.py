@@ -70,6 +70,7 @@ class Asked:
     client: str
     settings: Sequence[Setting]
     cannot: dict[str, str]
+    by_hand: dict[str, str]
     cells: dict[tuple[str, str], Cell]
 
 
@@ -109,6 +110,7 @@ def _asked(root: Path, broker: Broker) -> Asked:
         content["client"],
         [Setting(key, **said) for key, said in content["settings"].items()],
         content["cannot"],
+        content.get("by_hand", {}),
         cells,
     )
 

@@ -160,7 +160,8 @@ def group(project: Project, name: str) -> str:
     rows = [one for one in asked(project.root) if one.group == name]
     if not rows:
         raise EvidenceError(f"the atlas has no group {name!r}; there are: {', '.join(GROUPS)}")
-    parts = [f'<div class="claims">{_table(_body(rows))}</div>']
+    # What begins with a tag would be taken for HTML as a whole.
+    parts = ["", f'<div class="claims">{_table(_body(rows))}</div>']
     for one in rows:
         parts += [f"## {one.asks} {{ #{one.key} }}", one.what]
         parts.append("\n".join(_items(project, one)))
@@ -175,6 +176,8 @@ def _items(project: Project, one: Asked) -> list[str]:
             f"    {{ #{answer.anchor} }}"
             for answer in one.answers.get(broker.key, [])
         ]
+        if how := one.by_hand.get(broker.key):
+            items.append(f"- **{broker.label}**, by hand: {how}")
         if why := one.cannot.get(broker.key):
             if one.three and broker.key in ALONE:
                 why += f" [More]({_to(ALONE[broker.key][1])})"
@@ -215,6 +218,10 @@ def said(project: Project, anchors: str) -> str:
     )
 
 
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
 def _heading(one: Asked) -> str:
     """Return the question without what it asks behind its colon."""
     return one.asks.partition(":")[0].rstrip("?.") + "."
@@ -251,7 +258,7 @@ def disagreements(project: Project) -> str:
         parts.append(count)
         parts.append(
             "\n".join(
-                f"- *{one.asks}* With {answer.called}.\n\n"
+                f"- *{_ended(one.asks)}* With {answer.called}.\n\n"
                 f"    The documentation says: {documented.says} ([source]({documented.source}))\n\n"
                 f"    [Seen]({_to(one.page)}#{answer.anchor}) on {answer.server}: {answer.says}"
                 f"\n    {{ #{answer.anchor} }}\n"

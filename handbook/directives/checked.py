@@ -20,8 +20,10 @@ from handbook.evidence import CLAIMS, SURVIVAL, EvidenceError, claims, survival,
 from handbook.snippet import FOLDER
 
 MUTANTS = "docs/data/mutants.json"
+SINGLE = f"{atlas.FOLDER}/single.json"
 #: What the data is that docs/data/schema/ has a form for.
 DATA = {
+    "atlas/single": "what one server of each broker did when it was asked",
     "claims": "the claims, and for each broker the line that carries it",
     "errors": "texts of errors, each provoked by a test, with the address that explains it",
     "survival": "what each function made of each fault",
@@ -139,6 +141,14 @@ def _atlas(root: Path) -> Iterator[Row]:
             "Cells of the atlas in which confirmed messages were lost",
             f"{lose} of {len(cells)}",
             atlas.FOLDER,
+        )
+    single = root / atlas.FOLDER / "single.json"
+    if single.is_file():
+        trials = str(len(atlas.read(single)["trials"]))
+        yield (
+            "Answers of one server, each asserted by a test",
+            trials,
+            f"{atlas.FOLDER}/single.json",
         )
 
 

@@ -64,6 +64,10 @@ def test_it_counts_clusters_and_cells_that_lose(project: Project) -> None:
     text = checked.table(project, "")
     assert "| Runs of clusters of three, their histories checked | 3 |" in text
     assert "| Cells of the atlas in which confirmed messages were lost | 1 of 2 |" in text
+    single = project.root / "docs/data/atlas/single.json"
+    single.write_text(json.dumps({"trials": {"too-long-nats": {}}}), encoding="utf-8")
+    text = checked.table(project, "")
+    assert "| Answers of one server, each asserted by a test | 1 |" in text
 
 
 def test_it_counts_mutants(project: Project) -> None:
