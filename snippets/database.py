@@ -8,7 +8,7 @@ work, and whoever began it calls `connect()` once more.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ ANSWER_SECONDS = 20  # more than the longest statement, or wait for a lock
 
 
 Connection = AsyncConnection[TupleRow]
+Demonstration = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Impatient(Connection):
@@ -83,3 +84,27 @@ async def create(db: Connection, tables: str) -> None:
         # Two CREATEs at the same moment collide, in spite of IF NOT EXISTS.
         await db.execute("SELECT pg_advisory_xact_lock(hashtext('create'))")
         await db.execute(tables)
+
+
+def with_database(main: Demonstration) -> Demonstration:
+    """Let a demonstration end with one line if there is no PostgreSQL."""
+
+    async def demonstration() -> None:
+        try:
+            async with connect():
+                pass
+        except OperationalError as error:
+            # The server's words alone: an address may have a password.
+            raise SystemExit(
+                f"no PostgreSQL ({str(error).splitlines()[0]}): "
+                "docker compose up --wait postgresql starts it, "
+                "or make brokers ONLY=postgresql"
+            ) from error
+        await main()
+
+    return demonstration
+
+
+def run(main: Demonstration) -> None:
+    """Run a demonstration, or end with one line if there is no server."""
+    asyncio.run(with_database(main)())

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from database import Connection, create
 from database import connect as connect
+from database import with_database as with_database
 
 VIEWED = re.compile(rb"viewed ([\w.-]{1,100})")  # nothing else is let in
 

@@ -13,6 +13,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Mapping,
 )
 from contextlib import asynccontextmanager, suppress
@@ -35,8 +36,9 @@ SECONDS = 25  # for a call with all its retries
 QUIET = 10  # seconds without a record; then we ask whether Kafka is there
 SESSION = 6_000  # ms until a silent consumer is dead; usual: 45_000
 LONGEST_TASK = 300_000  # ms; a slower worker is thought stuck and replaced
+BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
 SERVERS: Any = {
-    "bootstrap_servers": os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
+    "bootstrap_servers": BOOTSTRAP,
     "request_timeout_ms": ANSWER,
     "metadata_max_age_ms": 10_000,  # a topic made again is seen by then
 }
@@ -391,3 +393,23 @@ async def listen(
         finally:
             listening.cancel()
             await asyncio.wait([listening])
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a demonstration, or end with one line if there is no server."""
+
+    async def demonstration() -> None:
+        logging.disable()  # The client's own words would come before ours.
+        try:
+            async with administer():
+                pass
+        except (OSError, KafkaError) as error:
+            raise SystemExit(
+                f"no connection to Kafka at {BOOTSTRAP} ({error}): "
+                "docker compose up --wait kafka starts it, "
+                "or make brokers ONLY=kafka"
+            ) from error
+        logging.disable(logging.NOTSET)
+        await main()
+
+    asyncio.run(demonstration())

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
@@ -204,3 +204,22 @@ async def connect(
             code = ReasonCode(PacketTypes.DISCONNECT, identifier=WITH_WILL)
             client.disconnect(code if will else None)
             await asyncio.to_thread(client.loop_stop)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a demonstration, or end with one line if there is no server."""
+
+    async def demonstration() -> None:
+        try:
+            async with connect():
+                pass
+        except OSError as error:
+            place = URL.netloc.rpartition("@")[2]
+            raise SystemExit(
+                f"no connection to an MQTT server at {place} ({error}): "
+                "docker compose up --wait mqtt starts it, "
+                "or make brokers ONLY=mqtt"
+            ) from error
+        await main()
+
+    asyncio.run(demonstration())

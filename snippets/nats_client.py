@@ -8,12 +8,13 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from uuid import uuid4
 
+import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -372,3 +373,32 @@ async def renewed(held: list[Msg], ack_wait: float) -> AsyncIterator[None]:
         yield
     finally:
         renewal.cancel()
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a demonstration, or end with one line if there is no server."""
+
+    async def demonstration() -> None:
+        causes: list[Exception] = []
+
+        async def failed(cause: Exception) -> None:
+            causes.append(cause)
+
+        try:
+            async with await nats.connect(
+                **address(),
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                error_cb=failed,
+            ):
+                pass
+        except (OSError, nats.errors.Error) as error:
+            place = URL.rpartition("@")[2]
+            raise SystemExit(
+                f"no connection to NATS at {place} ({(*causes, error)[0]}): "
+                "docker compose up --wait nats starts it, "
+                "or make brokers ONLY=nats"
+            ) from error
+        await main()
+
+    asyncio.run(demonstration())

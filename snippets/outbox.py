@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from database import Connection, create
 from database import connect as connect
+from database import with_database as with_database
 
 BATCH = 10  # events that a crash may publish again
 CONFIRM_SECONDS = 10.0  # for a batch; a stuck broker must not hold locks

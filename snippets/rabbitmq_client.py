@@ -6,8 +6,9 @@ tries for ever and in silence, and the message in hand fails all the same.
 """
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from copy import copy
 from ctypes import c_float
@@ -226,3 +227,24 @@ async def look(
             return found
         else:
             await asyncio.sleep(0.1)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a demonstration, or end with one line if there is no server."""
+
+    async def demonstration() -> None:
+        logging.disable()  # The client's own words would come before ours.
+        try:
+            async with connect():
+                pass
+        except OSError as error:
+            place = URL.rpartition("@")[2].strip("/")
+            raise SystemExit(
+                f"no connection to RabbitMQ at {place} ({error}): "
+                "docker compose up --wait rabbitmq starts it, "
+                "or make brokers ONLY=rabbitmq"
+            ) from error
+        logging.disable(logging.NOTSET)
+        await main()
+
+    asyncio.run(demonstration())

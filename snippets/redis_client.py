@@ -6,7 +6,13 @@ next command opens a new connection.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -243,3 +249,22 @@ def end_if_cancelled() -> None:
     task = asyncio.current_task()
     if task and task.cancelling():
         raise asyncio.CancelledError
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a demonstration, or end with one line if there is no server."""
+
+    async def demonstration() -> None:
+        try:
+            async with connect() as redis:
+                await redis.ping()
+        except LOST as error:
+            place = URL.rpartition("@")[2]
+            raise SystemExit(
+                f"no connection to Redis at {place} ({error}): "
+                "docker compose up --wait redis starts it, "
+                "or make brokers ONLY=redis"
+            ) from error
+        await main()
+
+    asyncio.run(demonstration())

@@ -88,4 +88,11 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except ConnectionRefusedError as error:
+        raise SystemExit(
+            f"no connection to NATS at {URL} ({error}): "
+            "docker compose up --wait nats starts it, "
+            "or make brokers ONLY=nats"
+        ) from error

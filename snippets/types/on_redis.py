@@ -55,4 +55,11 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except ConnectionRefusedError as error:
+        raise SystemExit(
+            f"no connection to Redis at {URL} ({error}): "
+            "docker compose up --wait redis starts it, "
+            "or make brokers ONLY=redis"
+        ) from error

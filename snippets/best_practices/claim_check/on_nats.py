@@ -15,7 +15,7 @@ from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy
 
-from nats_client import SECONDS, connect_core
+from nats_client import SECONDS, connect_core, run
 
 HASH = re.compile("[0-9a-f]{64}")
 INLINE = 64 * 1024  # larger than this goes into the store
@@ -93,4 +93,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

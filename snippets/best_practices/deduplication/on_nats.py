@@ -8,7 +8,7 @@ import asyncio
 
 from nats.js import JetStreamContext
 
-from nats_client import connect
+from nats_client import connect, run
 
 WINDOW = 2  # seconds; 120 by default
 
@@ -41,4 +41,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

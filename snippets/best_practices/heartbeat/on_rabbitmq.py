@@ -12,7 +12,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.exceptions import AMQPError
 
-from rabbitmq_client import URL, clock, connect, publish
+from rabbitmq_client import URL, clock, connect, publish, run
 
 QUEUE = "transcode"
 HEARTBEAT = 2  # seconds; 60 by default
@@ -76,4 +76,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

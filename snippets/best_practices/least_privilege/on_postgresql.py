@@ -4,16 +4,14 @@
 # ///
 """Least privilege on PostgreSQL: who inserts tasks can't read them."""
 
-import asyncio
-import os
 import secrets
 
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import InsufficientPrivilege
 
-DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
-URL = os.environ.get("DATABASE_URL", DEFAULT)
+from database import URL, run
+
 CREATE = """
 CREATE TABLE video.task (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL)"""
@@ -74,4 +72,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,8 +4,6 @@
 # ///
 """Least privilege on Redis: one account adds to a stream, one reads it."""
 
-import asyncio
-import os
 import secrets
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
@@ -13,7 +11,8 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import URL, run
+
 # `reset` leaves nothing of an older account. %W may write, %R may read.
 # These are the commands of the work queue. An administrator made its group.
 TAKE = "+xreadgroup +xautoclaim +xclaim +xpending"
@@ -69,4 +68,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,7 +4,6 @@
 # ///
 """A queue's arguments are for ever: move to a new queue instead."""
 
-import asyncio
 from typing import Any
 
 import aio_pika
@@ -12,7 +11,7 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed
 
-from rabbitmq_client import URL, clock
+from rabbitmq_client import URL, clock, run
 
 QUORUM = {"x-queue-type": "quorum"}
 OLD, NEW = "transcode", "transcode.v2"
@@ -95,4 +94,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from rabbitmq_client import connect, declare_queue, forward, publish
+from rabbitmq_client import connect, declare_queue, forward, publish, run
 
 QUEUE, DEAD = "transcode", "transcode.dead"
 TRIES = 2  # what comes back once more is not helped by a third time
@@ -92,4 +92,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from kafka_client import connect, consume, copy, create_topics, send, text
+from kafka_client import connect, consume, copy, create_topics, run, send, text
 
 TOPIC, DEAD, GROUP = "views", "views.dead", "counters"
 BATCH = 4
@@ -77,4 +77,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

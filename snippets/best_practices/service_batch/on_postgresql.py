@@ -7,7 +7,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 BATCH, POLL_SECONDS = 4, 1
 VIEWS = ["cat", "dog", "owl", "fox", "elk", "?", "bee", "hen"]
@@ -87,4 +87,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -16,6 +16,7 @@ from rabbitmq_client import (
     declare_queue,
     look,
     raw,
+    run,
     text,
 )
 from rabbitmq_client import publish as publish_one
@@ -93,4 +94,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -17,6 +17,7 @@ from kafka_client import (
     create_topics,
     in_time,
     place,
+    run,
     send,
     text,
 )
@@ -116,4 +117,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -10,7 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from nats_client import SECONDS, connect, consume, declare_queue, renewed, text
+from nats_client import (
+    SECONDS,
+    connect,
+    consume,
+    declare_queue,
+    renewed,
+    run,
+    text,
+)
 
 QUEUE, WORKERS = "transcode", "workers"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
@@ -83,4 +91,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -7,7 +7,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 AT_ONCE = 4
 POLL_SECONDS = 1
@@ -92,4 +92,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

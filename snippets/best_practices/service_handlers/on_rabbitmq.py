@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from rabbitmq_client import connect, consume, declare_queue, publish
+from rabbitmq_client import connect, consume, declare_queue, publish, run
 
 QUEUE = "transcode"
 AT_ONCE = 4
@@ -83,4 +83,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from redis.asyncio import Redis
 
-from redis_client import Worker, add, connect, create_group
+from redis_client import Worker, add, connect, create_group, run
 
 QUEUE, GROUP, WORKER = "transcode", "workers", f"transcoder-{os.getpid()}"
 LEASE = 2_000  # ms until a silent worker's task may be claimed; usual: 30_000
@@ -83,4 +83,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from redis_client import Worker, add, connect, create_group, end_if_cancelled
+from redis_client import (
+    Worker,
+    add,
+    connect,
+    create_group,
+    end_if_cancelled,
+    run,
+)
 
 QUEUE, GROUP, WORKER = "transcode", "workers", socket.gethostname()
 LEASE = 30_000  # ms until a silent worker's task may be claimed
@@ -92,4 +99,4 @@ async def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["check"]:
         sys.exit(not healthy())
-    asyncio.run(main())
+    run(main)

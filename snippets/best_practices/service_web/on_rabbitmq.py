@@ -21,7 +21,7 @@ from aio_pika.abc import (
 )
 from fastapi import FastAPI, HTTPException
 
-from rabbitmq_client import clock, connect, dead_letters_to, declare_queue
+from rabbitmq_client import clock, connect, dead_letters_to, declare_queue, run
 
 QUEUE, DEAD = "transcode", "transcode.dead"
 ASK_SECONDS, SILENT_SECONDS = 2, 10
@@ -128,4 +128,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaProducer
 
 import kafka_client
-from kafka_client import create_topics, in_time
+from kafka_client import create_topics, in_time, run
 
 TOPIC = "transcode"
 WINDOW = 500  # a request takes a batch of them, so more than elsewhere
@@ -51,4 +51,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

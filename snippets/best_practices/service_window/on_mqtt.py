@@ -7,7 +7,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 TOPIC, WORKER = "transcode", "transcoder-1"
 SESSION_SECONDS = 7 * 24 * 3600  # the server keeps a worker's tasks so long
@@ -43,4 +43,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

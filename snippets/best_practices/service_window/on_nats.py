@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
-from nats_client import SECONDS, connect
+from nats_client import SECONDS, connect, run
 
 STREAM = "transcode"
 WINDOW = 50
@@ -56,4 +56,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

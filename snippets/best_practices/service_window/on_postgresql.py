@@ -4,11 +4,10 @@
 # ///
 """A window of confirms on PostgreSQL: one commit for many rows."""
 
-import asyncio
 from collections.abc import Iterable
 from itertools import islice
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 WINDOW = 50
 TABLES = """
@@ -41,4 +40,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import connect, declare_queue, publish
+from rabbitmq_client import connect, declare_queue, publish, run
 
 QUEUE = "transcode"
 WINDOW = 50
@@ -43,4 +43,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

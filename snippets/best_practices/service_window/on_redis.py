@@ -4,13 +4,12 @@
 # ///
 """A window of confirms on Redis: many XADD in one request, one fsync."""
 
-import asyncio
 from collections.abc import Iterable
 from itertools import islice
 
 from redis.asyncio import Redis
 
-from redis_client import FSYNC, connect, end_if_cancelled
+from redis_client import FSYNC, connect, end_if_cancelled, run
 
 STREAM = "transcode"
 WINDOW = 50
@@ -41,4 +40,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 import nats_client
-from nats_client import SECONDS, connect, renewed
+from nats_client import SECONDS, connect, renewed, run
 
 QUEUE, WORKERS = "transcode", "workers"
 ACK_WAIT = 60.0  # seconds until a crashed worker's task goes to another
@@ -85,4 +85,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import connect, consume, declare_queue, publish, text
+from rabbitmq_client import connect, consume, declare_queue, publish, run, text
 
 QUEUE = "transcode"
 GRACE = 25  # seconds; Kubernetes sends SIGKILL after 30
@@ -85,4 +85,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

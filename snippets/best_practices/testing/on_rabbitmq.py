@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rabbitmq_client import connect, declare_queue, publish
+from rabbitmq_client import connect, declare_queue, publish, run
 
 
 async def work(name: str, acknowledge: str) -> None:
@@ -80,12 +80,13 @@ class Report:
             print(f"{report.head_line}: {report.outcome}")
 
 
-def main() -> None:
+async def main() -> None:
     quiet = ["-p", "no:terminal", "-p", "no:cacheprovider"]
-    pytest.main([*quiet, __file__], [Report()])
+    # It has a thread of its own, as each test starts an event loop.
+    await asyncio.to_thread(pytest.main, [*quiet, __file__], [Report()])
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
         asyncio.run(work(*sys.argv[1:]))
-    main()
+    run(main)

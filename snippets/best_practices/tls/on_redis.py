@@ -5,7 +5,6 @@
 """TLS to Redis: the server proves itself to the client, or gets nothing."""
 
 import asyncio
-import os
 import ssl
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ import trustme
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import URL, run
 
 
 async def ask(url: str, ca_file: Path) -> str:
@@ -87,4 +86,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

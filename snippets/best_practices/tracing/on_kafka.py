@@ -4,7 +4,6 @@
 # ///
 """Trace context through Kafka: one span for a batch, linked to each upload."""
 
-import asyncio
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
@@ -96,4 +95,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    kafka_client.run(main)

@@ -4,8 +4,6 @@
 # ///
 """Trace context through NATS JetStream: a redelivery joins its trace again."""
 
-import asyncio
-
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from opentelemetry import propagate, trace
@@ -16,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 )
 from opentelemetry.trace import Link, SpanKind
 
-from nats_client import SECONDS, connect
+from nats_client import SECONDS, connect, run
 
 STREAM, WORKERS = "traced", "workers"
 
@@ -88,4 +86,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

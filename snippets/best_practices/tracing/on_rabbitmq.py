@@ -4,8 +4,6 @@
 # ///
 """Trace context through RabbitMQ: upload and transcoding in one trace."""
 
-import asyncio
-
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -15,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 )
 from opentelemetry.trace import Link, SpanKind
 
-from rabbitmq_client import connect, declare_queue, publish
+from rabbitmq_client import connect, declare_queue, publish, run
 
 QUEUE = "traced"
 
@@ -94,4 +92,4 @@ def same(one: ReadableSpan, other: ReadableSpan) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

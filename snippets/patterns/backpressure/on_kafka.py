@@ -12,6 +12,7 @@ from itertools import cycle
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+import kafka_client
 from kafka_client import connect, consume, create_topics, in_time, send, text
 
 TOPIC, GROUP = "transcode", "transcoders"
@@ -93,4 +94,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    kafka_client.run(main)

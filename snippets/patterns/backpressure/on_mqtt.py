@@ -4,12 +4,11 @@
 # ///
 """Backpressure on MQTT 5: the producer spends a credit for each task."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import mqtt_session
-from mqtt_session import Session
+from mqtt_session import Session, run
 
 TOPIC, SHARED = "transcode", "$share/workers/transcode"
 PRODUCER, CREDIT = "uploads", "credit/uploads"  # a pair for each producer
@@ -90,4 +89,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -14,7 +14,7 @@ from nats.js.api import DiscardPolicy
 from nats.js.errors import APIError
 
 import nats_client
-from nats_client import SECONDS, batches, connect, renewed, text
+from nats_client import SECONDS, batches, connect, renewed, run, text
 
 QUEUE, WORKERS = "transcode", "workers"
 LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
@@ -94,4 +94,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
 POLL_SECONDS = 0.1  # usual: 1
@@ -85,4 +85,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

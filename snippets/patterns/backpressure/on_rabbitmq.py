@@ -17,6 +17,7 @@ from rabbitmq_client import (
     declare_queue,
     open_consumer,
     publish,
+    run,
     text,
 )
 
@@ -96,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from redis.asyncio import Redis
 
 import redis_client
-from redis_client import FSYNC, Worker, connect, create_group
+from redis_client import FSYNC, Worker, connect, create_group, run
 
 QUEUE, GROUP = "transcode", "workers"
 LIMIT = 5  # unfinished tasks; usual: what workers do in minutes
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

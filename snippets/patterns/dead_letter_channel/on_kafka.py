@@ -4,13 +4,12 @@
 # ///
 """Dead letter channel on Kafka: a topic that the worker writes to."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from kafka_client import connect, consume, copy, create_topics, send, text
+from kafka_client import connect, consume, copy, create_topics, run, send, text
 
 TOPIC, GROUP = "transcode", "transcoders"
 DEAD = TopicPartition("transcode.dead", 0)
@@ -97,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,14 +4,13 @@
 # ///
 """Dead letter channel on MQTT 5: each dead letter is a retained message."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
 from paho.mqtt.client import MQTTMessage
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 TOPIC, DEAD = "transcode", "dead/transcode"  # each letter's topic is below
 LIMIT, WEEK = 3, 7 * 24 * 3600  # attempts; seconds that a session waits
@@ -97,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,7 +4,6 @@
 # ///
 """Dead letter channel on NATS: a stream that the worker writes to."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -12,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 import nats_client
-from nats_client import SECONDS, connect, consume, forward, text
+from nats_client import SECONDS, connect, consume, forward, run, text
 
 QUEUE, DEAD, WORKERS = "transcode", "transcode-dead", "workers"
 ACK_WAIT = 30  # seconds; longer than any task, or renew it (work queue)
@@ -95,4 +94,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

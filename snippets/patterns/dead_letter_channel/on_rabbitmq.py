@@ -4,7 +4,6 @@
 # ///
 """Dead letter channel on RabbitMQ: what fails three times goes there."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -97,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    rabbitmq.run(main)

@@ -4,14 +4,13 @@
 # ///
 """Dead letter channel on Redis: a stream that the worker writes to."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 
-from redis_client import Entry, Worker, add, connect, create_group, look
+from redis_client import Entry, Worker, add, connect, create_group, look, run
 
 # By the tag in braces, both are on one node of a cluster.
 QUEUE, DEAD, GROUP = "{transcode}", "{transcode}:dead", "workers"
@@ -97,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,7 +4,6 @@
 # ///
 """Delayed retry on Kafka: a partition for each delay, read when due."""
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +11,7 @@ from random import Random
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from kafka_client import connect, consume, copy, create_topics, send, text
+from kafka_client import connect, consume, copy, create_topics, run, send, text
 
 TOPIC, WAIT, GROUP = "transcode", "transcode.wait", "transcoders"
 DEAD = TopicPartition("transcode.dead", 0)
@@ -97,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

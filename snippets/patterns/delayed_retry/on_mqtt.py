@@ -12,7 +12,7 @@ from itertools import pairwise
 from random import Random
 from uuid import uuid4
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 TOPIC, DEAD = "transcode", "dead/transcode"  # each letter's topic is below
 WEEK = 7 * 24 * 3600  # seconds that a session waits for its worker
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

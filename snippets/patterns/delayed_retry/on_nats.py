@@ -4,7 +4,6 @@
 # ///
 """Delayed retry on NATS: a negative acknowledgement with a delay."""
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +13,7 @@ from random import Random
 from nats.js import JetStreamContext
 
 import nats_client
-from nats_client import SECONDS, connect, consume, declare_queue, forward
+from nats_client import SECONDS, connect, consume, declare_queue, forward, run
 
 QUEUE, DEAD, WORKERS = "transcode", "transcode-dead", "workers"
 ACK_WAIT = 30  # seconds; longer than any task, or renew it (work queue)
@@ -97,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 POLL_SECONDS = 0.1  # usual: 1
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
@@ -94,4 +94,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

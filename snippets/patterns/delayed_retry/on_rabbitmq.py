@@ -4,7 +4,6 @@
 # ///
 """Delayed retry on RabbitMQ: a queue for each delay."""
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +13,7 @@ from random import Random
 from aio_pika.abc import AbstractChannel
 
 import rabbitmq_client as rabbitmq
-from rabbitmq_client import connect, declare_queue, open_consumer, publish
+from rabbitmq_client import connect, declare_queue, open_consumer, publish, run
 
 QUEUE, DEAD = "transcode", "transcode.dead"
 DELAYS = (0.2, 0.3), (0.4, 0.6)  # seconds after each try; usual: minutes
@@ -109,4 +108,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,7 +4,6 @@
 # ///
 """Delayed retry on Redis: a set of the tasks that wait, sorted by time."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
@@ -12,7 +11,7 @@ from random import Random
 
 from redis.asyncio import Redis
 
-from redis_client import Worker, add, connect, create_group, look, now
+from redis_client import Worker, add, connect, create_group, look, now, run
 
 # By the tag in braces, all three are on one node of a cluster.
 QUEUE, WAITING, DEAD = "{transcode}", "{transcode}:wait", "{transcode}:dead"
@@ -97,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 import kafka_client
-from kafka_client import consume, create_topics, in_time, raw, text
+from kafka_client import consume, create_topics, in_time, raw, run, text
 
 VIEWS = TopicPartition("views", 0)  # One partition keeps the order.
 KEEP = {"retention.ms": "-1"}  # It is kept for ever, not 7 days.
@@ -96,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

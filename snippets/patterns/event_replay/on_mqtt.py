@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 VIEWS, WEEK = "views", 7 * 24 * 3600  # seconds that a session waits
 ADDED = {"kind": "viewed", "country": "unknown"}  # Old events lack these.
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

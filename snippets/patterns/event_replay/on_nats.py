@@ -13,7 +13,7 @@ from typing import Any
 
 from nats.js import JetStreamContext
 
-from nats_client import connect, fetch, present, read_from, send
+from nats_client import connect, fetch, present, read_from, run, send
 
 VIEWS = "views"
 ADDED = {"kind": "viewed", "country": "unknown"}  # Older events lack them.
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

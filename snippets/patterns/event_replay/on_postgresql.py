@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 POLL_SECONDS = 0.1  # usual: 1
 
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
-from rabbitmq_client import connect, raw
+from rabbitmq_client import connect, raw, run
 from rabbitmq_client import publish as publish_one
 
 VIEWS = "views"
@@ -127,4 +127,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

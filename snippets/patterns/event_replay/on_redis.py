@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from redis_client import add, connect, look_behind
+from redis_client import add, connect, look_behind, run
 
 VIEWS = "views"
 ADDED = {"kind": "viewed", "country": "unknown"}  # Older events lack them.
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

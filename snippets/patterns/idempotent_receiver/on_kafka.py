@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 import inbox
 from inbox import count_once, refused, views
-from kafka_client import connect, consume, create_topics, in_time
+from kafka_client import connect, consume, create_topics, in_time, run
 
 VIEWS, ID, GROUP = "views", "message-id", "counter"
 Handler = Callable[[str], Awaitable[None]]
@@ -85,4 +85,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(inbox.with_database(main))

@@ -4,13 +4,12 @@
 # ///
 """Idempotent receiver on MQTT 5: a view counts once, however often sent."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
 import inbox
 from inbox import refused, views
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 TOPIC, SHARED, ID = "views", "$share/counter/views", "message-id"
 SESSION_SECONDS = 7 * 24 * 3600  # away for longer, and the views are gone
@@ -76,4 +75,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(inbox.with_database(main))

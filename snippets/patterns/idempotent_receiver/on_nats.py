@@ -4,7 +4,6 @@
 # ///
 """Idempotent receiver on JetStream: a view counts once, however often sent."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from nats.js import JetStreamContext
 
 import inbox
 from inbox import refused, views
-from nats_client import SECONDS, connect, consume, declare_log
+from nats_client import SECONDS, connect, consume, declare_log, run
 
 CHANNEL, RECEIVERS = "views", "counter"
 KEEP = 7 * 24 * 3600.0  # seconds; a receiver that is away longer loses views
@@ -78,4 +77,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(inbox.with_database(main))

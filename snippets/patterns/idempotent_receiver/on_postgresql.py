@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 from inbox import count_once, create_tables, refused, views
 
 POLL_SECONDS = 0.1  # usual: 1
@@ -78,4 +78,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,7 +4,6 @@
 # ///
 """Idempotent receiver on RabbitMQ: a view counts once, however often sent."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from aio_pika.abc import AbstractChannel
 
 import inbox
 from inbox import refused, views
-from rabbitmq_client import connect, open_consumer
+from rabbitmq_client import connect, open_consumer, run
 from rabbitmq_client import publish as publish_one
 
 QUEUE = "views"
@@ -79,4 +78,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(inbox.with_database(main))

@@ -4,7 +4,6 @@
 # ///
 """Idempotent receiver on Redis Streams: a view counts once."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from redis.asyncio import Redis
 
 import inbox
 from inbox import refused, views
-from redis_client import Worker, add, connect, create_group
+from redis_client import Worker, add, connect, create_group, run
 
 CHANNEL, RECEIVERS = "views", "counter"
 KEEP = 100_000  # events; receivers that fall further behind lose the oldest
@@ -79,4 +78,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(inbox.with_database(main))

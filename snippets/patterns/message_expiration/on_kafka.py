@@ -17,6 +17,7 @@ from kafka_client import (
     consume,
     create_topics,
     number_in,
+    run,
     send,
     text,
 )
@@ -75,4 +76,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

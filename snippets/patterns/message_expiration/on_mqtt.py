@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 TOPIC = "push"
 WORKER = "A"  # Its session holds the tasks while nobody is there.
@@ -57,4 +57,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 import nats_client
-from nats_client import SECONDS, connect, consume, renewed, text
+from nats_client import SECONDS, connect, consume, renewed, run, text
 
 QUEUE, WORKERS = "push", "workers"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
@@ -74,4 +74,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -7,7 +7,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 POLL_SECONDS = 0.1  # usual: 1
 
@@ -71,4 +71,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

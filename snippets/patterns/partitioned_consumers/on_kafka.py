@@ -19,6 +19,7 @@ from kafka_client import (
     consume,
     create_topics,
     in_time,
+    run,
     text,
 )
 
@@ -89,4 +90,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

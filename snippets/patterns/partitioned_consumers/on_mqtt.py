@@ -4,11 +4,10 @@
 # ///
 """Partitioned consumers on MQTT 5: each topic has one client, for good."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from zlib import crc32
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 CHANNEL = "videos"  # It keeps the number of its partitions, retained.
 WORKERS = ("A", "B", "C")  # A's partition is videos/0, B's is videos/1
@@ -78,4 +77,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

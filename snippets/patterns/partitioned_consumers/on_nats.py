@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StreamConfig, SubjectTransform
 from nats.js.errors import NotFoundError
 
-from nats_client import SECONDS, connect, consume, renewed, text
+from nats_client import SECONDS, connect, consume, renewed, run, text
 
 CHANNEL = "videos"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
@@ -96,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -13,7 +13,7 @@ from zlib import crc32
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from rabbitmq_client import connect, declare_queue, publish, text
+from rabbitmq_client import connect, declare_queue, publish, run, text
 
 CHANNEL = "videos"
 STEPS = ("upload", "transcode", "thumbnail", "notify")
@@ -104,4 +104,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

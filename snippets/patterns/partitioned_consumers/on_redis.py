@@ -11,7 +11,7 @@ from zlib import crc32
 
 from redis.asyncio import Redis
 
-from redis_client import add, connect, locked, look_behind
+from redis_client import add, connect, locked, look_behind, run
 
 CHANNEL = "videos"
 LEASE = 2.0  # seconds until a silent worker's partition is free; usual: 30
@@ -96,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError
 
 import kafka_client
-from kafka_client import consume, in_time, text
+from kafka_client import consume, in_time, run, text
 
 VIDEOS = "videos"
 Handler = Callable[[str], Awaitable[None]]
@@ -86,4 +86,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,10 +4,9 @@
 # ///
 """Publish-subscribe on MQTT 5: a session keeps a subscriber's events."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 TOPIC = "videos"
 SESSION_SECONDS = 7 * 24 * 3600  # away for longer, and the events are gone
@@ -58,4 +57,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,13 +4,12 @@
 # ///
 """Publish-subscribe on NATS JetStream: every subscriber gets every event."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy
 
-from nats_client import SECONDS, connect, consume, declare_log, text
+from nats_client import SECONDS, connect, consume, declare_log, run, text
 
 CHANNEL = "videos"
 KEEP = 7 * 24 * 3600.0  # seconds; who is away for longer loses events
@@ -69,4 +68,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,14 +4,13 @@
 # ///
 """Publish-subscribe on RabbitMQ: every subscriber gets every event."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
 
-from rabbitmq_client import clock, connect, consume, text
+from rabbitmq_client import clock, connect, consume, run, text
 
 CHANNEL = "videos"
 
@@ -85,4 +84,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,12 +4,11 @@
 # ///
 """Publish-subscribe on Redis Streams: every subscriber gets every event."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from redis.asyncio import Redis
 
-from redis_client import add, connect, create_group, subscribed
+from redis_client import add, connect, create_group, run, subscribed
 
 CHANNEL = "videos"
 KEEP = 100_000  # events; who falls further behind loses the oldest
@@ -56,4 +55,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 import kafka_client
-from kafka_client import connect, consume, listen, number_in, send, text
+from kafka_client import connect, consume, listen, number_in, run, send, text
 
 REQUESTS, REPLIES, GROUP = "lengths", "lengths.replies", "repliers"
 PARTITIONS = 2  # no more repliers, and no more reply addresses, than these
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

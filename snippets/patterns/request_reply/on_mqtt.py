@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 from uuid import uuid4
 
-from mqtt_session import Session, connect, in_time
+from mqtt_session import Session, connect, in_time, run
 
 REQUESTS, SHARED = "lengths", "$share/repliers/lengths"
 REPLIES = f"{REQUESTS}/replies/"  # a replier publishes nowhere else
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from nats.errors import NoRespondersError, OutboundBufferLimitError
 
 from nats_client import connect_core as connect
+from nats_client import run
 
 REQUESTS, REPLIERS = "lengths", "repliers"
 # No replier, or no server: the client is connecting again.
@@ -93,4 +94,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

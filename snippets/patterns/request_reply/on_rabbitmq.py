@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from rabbitmq_client import clock, connect, open_consumer, raw, text
+from rabbitmq_client import clock, connect, open_consumer, raw, run, text
 
 REQUESTS = "lengths"
 REPLIES = "amq.rabbitmq.reply-to"  # It is no queue: direct reply-to.
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

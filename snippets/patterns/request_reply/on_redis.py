@@ -15,7 +15,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 import redis_client
-from redis_client import Worker, age, connect, create_group
+from redis_client import Worker, age, connect, create_group, run
 
 # By the tag in braces, both are on one node of a cluster.
 REQUESTS, REPLIES, GROUP = "{lengths}", "{lengths}:replies:", "repliers"
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

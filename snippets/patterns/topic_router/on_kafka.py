@@ -13,7 +13,7 @@ from functools import partial
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 import kafka_client
-from kafka_client import administer, consume, in_time, text
+from kafka_client import administer, consume, in_time, run, text
 
 VIDEOS = TopicPartition("videos", 0)  # One partition keeps the order.
 SIGNS = {"*": r"[^.]*\.", "#": r"(?:[^.]*\.)*"}  # one word; any number
@@ -97,4 +97,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

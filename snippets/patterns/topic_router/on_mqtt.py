@@ -4,10 +4,9 @@
 # ///
 """Topic router on MQTT 5: topic filters with wildcards choose the sessions."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 SESSION_SECONDS = 7 * 24 * 3600  # away for longer, and the events are gone
 EVENTS = [
@@ -65,4 +64,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

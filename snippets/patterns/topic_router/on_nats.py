@@ -4,14 +4,13 @@
 # ///
 """Topic router on NATS JetStream: a consumer filters by subject."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
-from nats_client import SECONDS, connect, consume, declare_log, text
+from nats_client import SECONDS, connect, consume, declare_log, run, text
 
 STREAM = "videos"
 SUBJECTS = ["video", "video.>"]  # ">" stands for one word or more
@@ -83,4 +82,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,7 +4,6 @@
 # ///
 """Topic router on RabbitMQ: bindings with wildcards choose the queues."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -12,7 +11,7 @@ from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractExchange
 from aio_pika.exceptions import PublishError
 
-from rabbitmq_client import clock, connect, open_consumer, text
+from rabbitmq_client import clock, connect, open_consumer, run, text
 
 EXCHANGE = "videos"
 EVENTS = [
@@ -86,4 +85,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,14 +4,13 @@
 # ///
 """Topic router on Redis Streams: a receiver reads all, skips by the key."""
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 
-from redis_client import add, connect, create_group, subscribed
+from redis_client import add, connect, create_group, run, subscribed
 
 STREAM = "videos"
 KEEP = 100_000  # events; who falls further behind loses the oldest
@@ -86,4 +85,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from psycopg.errors import UniqueViolation
 
 import outbox
-from kafka_client import connect, consume, create_topics, text
+from kafka_client import connect, consume, create_topics, run, text
 from outbox import Row, upload
 
 VIDEOS, ID, GROUP = "videos", "message-id", "thumbnailer"
@@ -78,4 +78,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(outbox.with_database(main))

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from psycopg.errors import UniqueViolation
 
 import outbox
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 from outbox import Row, upload
 
 TOPIC, RECEIVER, ID = "videos", "thumbnailer", "message-id"
@@ -76,4 +76,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(outbox.with_database(main))

@@ -4,14 +4,13 @@
 # ///
 """Transactional outbox to NATS JetStream: the stream drops repetitions."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from nats.js import JetStreamContext
 from psycopg.errors import UniqueViolation
 
 import outbox
-from nats_client import SECONDS, connect, consume, declare_log, text
+from nats_client import SECONDS, connect, consume, declare_log, run, text
 from outbox import upload
 
 CHANNEL, RECEIVER = "videos", "thumbnailer"
@@ -77,4 +76,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(outbox.with_database(main))

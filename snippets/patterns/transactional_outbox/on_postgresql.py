@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from psycopg.errors import UniqueViolation
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 POLL_SECONDS = 0.1  # usual: 1
 
@@ -74,4 +74,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,7 +4,6 @@
 # ///
 """Transactional outbox to RabbitMQ: an event for each committed upload."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from aio_pika.abc import AbstractChannel
@@ -17,6 +16,7 @@ from rabbitmq_client import (
     declare_queue,
     open_consumer,
     publish,
+    run,
     text,
 )
 
@@ -77,4 +77,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(outbox.with_database(main))

@@ -4,7 +4,6 @@
 # ///
 """Transactional outbox to Redis Streams: an event for each upload."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from psycopg.errors import UniqueViolation
@@ -12,7 +11,7 @@ from redis.asyncio import Redis
 
 import outbox
 from outbox import Row, upload
-from redis_client import add, connect, create_group, subscribed
+from redis_client import add, connect, create_group, run, subscribed
 
 CHANNEL, RECEIVER = "videos", "thumbnailer"
 KEEP = 100_000  # events; a receiver that falls further behind loses the oldest
@@ -71,4 +70,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(outbox.with_database(main))

@@ -11,7 +11,7 @@ from itertools import cycle
 
 from aiokafka import AIOKafkaProducer
 
-from kafka_client import connect, consume, create_topics, in_time
+from kafka_client import connect, consume, create_topics, in_time, run
 
 TOPIC, GROUP = "transcode", "transcoders"
 PARTITIONS = 2  # no more workers than partitions are ever busy
@@ -74,4 +74,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

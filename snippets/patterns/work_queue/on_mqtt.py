@@ -7,7 +7,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 TOPIC, SHARED = "transcode", "$share/workers/transcode"
 WORKERS = ("A", "B")  # each task goes to one of their sessions, for good
@@ -69,4 +69,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType
 
-from nats_client import SECONDS, batches, connect, renewed, text
+from nats_client import SECONDS, batches, connect, renewed, run, text
 
 QUEUE, WORKERS = "transcode", "workers"
 ACK_WAIT = 2.0  # seconds until a silent worker's task goes on; usual: 30
@@ -79,4 +79,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

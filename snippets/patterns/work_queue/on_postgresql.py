@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 
 from psycopg.rows import TupleRow
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 POLL_SECONDS = 0.1  # usual: 1
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "fox", "owl")]
@@ -91,4 +91,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

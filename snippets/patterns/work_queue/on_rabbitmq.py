@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aio_pika.abc import AbstractChannel
 
-from rabbitmq_client import connect, open_consumer, publish, text
+from rabbitmq_client import connect, open_consumer, publish, run, text
 
 QUEUE = "transcode"
 TASKS = [f"transcode {name}.mp4" for name in ("cat", "dog", "owl", "fox")]
@@ -69,4 +69,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from redis.asyncio import Redis
 
-from redis_client import Worker, add, connect, create_group
+from redis_client import Worker, add, connect, create_group, run
 
 QUEUE, GROUP = "transcode", "workers"
 LEASE = 2_000  # ms until a silent worker's task may be claimed; usual: 30_000
@@ -70,4 +70,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,13 +4,12 @@
 # ///
 """Kafka's auto-commit says that a task is done when it was only handed out."""
 
-import asyncio
-import os
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import BOOTSTRAP, run
+
 TOPIC = "transcode"
 
 
@@ -52,4 +51,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,15 +4,13 @@
 # ///
 """Three mistakes for which RabbitMQ closes the channel."""
 
-import asyncio
-import os
 from collections.abc import Awaitable, Callable
 
 from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import URL, run
 
 
 async def declare_again(channel: AbstractChannel) -> None:
@@ -52,4 +50,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,14 +4,12 @@
 # ///
 """The defaults of a Kafka topic, as the server itself tells them."""
 
-import asyncio
-import os
-
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import BOOTSTRAP, run
+
 ASKED = {
     ConfigResourceType.TOPIC: [
         "retention.ms",
@@ -58,4 +56,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,9 +4,7 @@
 # ///
 """The defaults of a stream and a consumer, as the NATS server answers."""
 
-import asyncio
-
-from nats_client import connect_core
+from nats_client import connect_core, run
 
 
 async def main() -> None:
@@ -35,4 +33,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -5,12 +5,12 @@
 """What happens to the order of one key when a topic gets more partitions."""
 
 import asyncio
-import os
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import BOOTSTRAP, run
+
 TOPIC = "videos"
 KEYS = ("cat", "dog", "owl", "fox", "elk", "hen")
 
@@ -52,4 +52,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

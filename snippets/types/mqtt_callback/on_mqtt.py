@@ -5,16 +5,16 @@
 """An exception in a callback of paho-mqtt stops the client, in silence."""
 
 import asyncio
-import os
 import threading
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-URL = urlsplit(os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883"))
+from mqtt_session import URL, run
+
 TOPIC = "uploads"
 
 
@@ -83,4 +83,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

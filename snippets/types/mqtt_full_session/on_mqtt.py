@@ -6,7 +6,7 @@
 
 import asyncio
 
-from mqtt_session import connect
+from mqtt_session import connect, run
 
 TOPIC, LAST = "uploads", "last"
 EVENTS = 1_100
@@ -37,4 +37,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,9 +4,7 @@
 # ///
 """On MQTT four subscribers were away. What each gets when it is back."""
 
-import asyncio
-
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 TOPIC, HOUR = "progress/cat.mp4", 3600
 
@@ -48,4 +46,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

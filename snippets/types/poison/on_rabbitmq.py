@@ -4,14 +4,13 @@
 # ///
 """What RabbitMQ 4 does with a task that always fails: by default, drop it."""
 
-import asyncio
-import os
 from collections.abc import Mapping
 
 from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import URL, run
+
 TO_DEAD_LETTERS = {
     "x-dead-letter-exchange": "",  # the default exchange ...
     "x-dead-letter-routing-key": "dead",  # ... routes by the queue's name
@@ -59,4 +58,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

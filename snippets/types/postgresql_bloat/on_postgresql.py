@@ -4,11 +4,9 @@
 # ///
 """On PostgreSQL one old transaction keeps every finished task on disk."""
 
-import asyncio
-
 from psycopg import IsolationLevel
 
-from database import Connection, connect
+from database import Connection, connect, run
 
 TASKS = 10_000
 FILL = "INSERT INTO task SELECT n, 'transcode' FROM generate_series(1, %s) n"
@@ -50,4 +48,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,11 +4,9 @@
 # ///
 """NOTIFY on PostgreSQL is a bell: what nobody hears is gone."""
 
-import asyncio
-
 from psycopg.errors import InvalidParameterValue
 
-from database import Connection, connect
+from database import Connection, connect, run
 
 RING = "SELECT pg_notify('task', %s)"
 BELL_SECONDS = 0.2
@@ -51,4 +49,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

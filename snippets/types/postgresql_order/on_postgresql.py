@@ -4,9 +4,7 @@
 # ///
 """SKIP LOCKED on PostgreSQL: no waiting, and so no order."""
 
-import asyncio
-
-from database import Connection, connect
+from database import Connection, connect, run
 
 NEXT = "SELECT id, body FROM task ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"
 
@@ -52,4 +50,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -8,7 +8,7 @@ import asyncio
 import sys
 from time import perf_counter
 
-from database import connect
+from database import connect, run
 
 TASKS = 1_000
 BODY = "x" * 200  # bytes; put the size of your own tasks here
@@ -50,4 +50,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

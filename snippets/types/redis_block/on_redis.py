@@ -4,14 +4,13 @@
 # ///
 """With redis-py 8, a reader may not wait longer than its time limit."""
 
-import asyncio
 import inspect
-import os
 
 from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as NoAnswerError
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import URL, run
+
 QUEUE, GROUP, WORKER = "transcode", "workers", "A"
 BLOCK = 400  # ms that the server shall wait for an entry
 
@@ -41,4 +40,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,13 +4,12 @@
 # ///
 """On Redis, who takes over a dead worker's task, and how to hand one back."""
 
-import asyncio
-import os
 from typing import Any
 
 from redis.asyncio import Redis
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import URL, run
+
 QUEUE, GROUP = "transcode", "workers"
 LEASE = 30_000  # ms without a sign of life, then others may take the task
 
@@ -69,4 +68,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,13 +4,12 @@
 # ///
 """A length limit on Redis drops entries that nobody has read, in silence."""
 
-import asyncio
-import os
 from typing import Any
 
 from redis.asyncio import Redis
 
-URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+from redis_client import URL, run
+
 STREAM, GROUP = "uploads", "thumbnailer"
 EVENTS = [f"{name}.mp4" for name in ("cat", "dog", "owl", "fox", "bee")]
 
@@ -51,4 +50,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,11 +4,9 @@
 # ///
 """A JetStream consumer that stops: too much is unacknowledged."""
 
-import asyncio
-
 from nats.js import JetStreamContext
 
-from nats_client import connect
+from nats_client import connect, run
 
 
 async def show(jetstream: JetStreamContext, what: str) -> None:
@@ -47,4 +45,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -4,12 +4,10 @@
 # ///
 """Four ways to publish on NATS, and what the publisher learns."""
 
-import asyncio
-
 from nats.js.api import DiscardPolicy
 from nats.js.errors import APIError, NoStreamResponseError
 
-from nats_client import connect_core
+from nats_client import connect_core, run
 
 
 async def main() -> None:
@@ -43,4 +41,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

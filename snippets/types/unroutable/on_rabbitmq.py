@@ -4,13 +4,11 @@
 # ///
 """What RabbitMQ says to a message that it cannot route."""
 
-import asyncio
-import os
-
 from aio_pika import Message, connect
 from aio_pika.exceptions import DeliveryError
 
-URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+from rabbitmq_client import URL, run
+
 MISSPELT = "trancsode"  # no queue has this name
 
 
@@ -47,4 +45,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

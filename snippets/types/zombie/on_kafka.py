@@ -4,13 +4,11 @@
 # ///
 """A Kafka consumer that works too long loses its partition while it works."""
 
-import asyncio
-import os
-
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError
 
-BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+from kafka_client import BOOTSTRAP, run
+
 PLACE = TopicPartition("transcode", 0)
 
 
@@ -47,4 +45,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

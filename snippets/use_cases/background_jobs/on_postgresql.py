@@ -6,7 +6,7 @@
 
 import asyncio
 
-from database import Connection, connect, create
+from database import Connection, connect, create, run
 
 LEASE = "0.5 seconds"  # usual: a minute, renewed every quarter of it
 ATTEMPTS = 3
@@ -132,4 +132,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

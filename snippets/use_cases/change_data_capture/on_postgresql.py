@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from database import Connection, connect
+from database import Connection, connect, run
 
 SLOT, KEY = "cdc", "title"
 BATCH = 100  # rows; a transaction that has more comes whole all the same
@@ -142,4 +142,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -14,7 +14,7 @@ from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
 import rabbitmq_client
-from rabbitmq_client import clock, connect, consume, declare_queue
+from rabbitmq_client import clock, connect, consume, declare_queue, run
 
 EVENTS, DEAD = "premieres", "premieres.dead"
 # By service and event: what it does, what it tells, and what if it can't.
@@ -142,4 +142,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

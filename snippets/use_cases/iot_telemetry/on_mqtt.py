@@ -4,12 +4,11 @@
 # ///
 """IoT telemetry on MQTT 5: last values, presence, and no gap in between."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import mqtt_session
-from mqtt_session import Session, connect
+from mqtt_session import Session, connect, run
 
 DAY = 24 * 3600  # the collector may be away for that many seconds
 
@@ -71,4 +70,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -17,6 +17,7 @@ from rabbitmq_client import (
     declare_queue,
     open_consumer,
     publish,
+    run,
 )
 
 QUEUE, DEAD = "transcode-burst", "transcode-burst.dead"
@@ -95,4 +96,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

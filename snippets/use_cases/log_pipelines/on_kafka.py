@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from kafka_client import connect, consume, create_topics, in_time
+from kafka_client import connect, consume, create_topics, in_time, run
 
 LOGS = TopicPartition("logs", 0)
 # Bytes that may wait, until a line of this level is dropped; usual: megabytes.
@@ -129,4 +129,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

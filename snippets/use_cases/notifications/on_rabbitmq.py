@@ -4,7 +4,6 @@
 # ///
 """Notifications on RabbitMQ: fan-out by preference, once, and in time."""
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable
 
@@ -15,6 +14,7 @@ from rabbitmq_client import (
     dead_letters_to,
     declare_queue,
     open_consumer,
+    run,
 )
 from rabbitmq_client import publish as publish_one
 
@@ -117,4 +117,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError, OutboundBufferLimitError
 
 from nats_client import connect_core as connect
+from nats_client import run
 
 SUBJECT = "entitlement.may-watch"
 BUDGET = 1.0  # seconds that a page may spend on this request
@@ -116,4 +117,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -8,6 +8,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from database import Connection, connect, create
+from database import run as demonstrate
 
 LONGEST_WAIT = 5.0  # seconds; a notification can be missed
 
@@ -120,4 +121,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    demonstrate(main)

@@ -4,7 +4,6 @@
 # ///
 """Views per video and minute on Kafka: each is counted once, crash or no."""
 
-import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from kafka_client import (
     consume,
     create_topics,
     in_time,
+    run,
     send,
 )
 
@@ -140,4 +140,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)
