@@ -39,6 +39,8 @@ class Asked(ABC):
     stays: ClassVar[bool] = False
     #: By a question's key: why it can't be asked here, in one sentence for the page.
     cannot: ClassVar[Mapping[str, str]] = {}
+    #: By a question's key: what an operator does by hand, in one sentence for the page.
+    by_hand: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, setting: str, machines: Mapping[int, Machine]) -> None:
         self.setting = setting

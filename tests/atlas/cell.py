@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.atlas.brokers import ASKED
 from tests.atlas.checker import check
 from tests.atlas.history import History
 from tests.atlas.load import Load, Producer
-from tests.atlas.questions import QUESTIONS, Question
+from tests.atlas.questions import QUESTIONS, Question, Scene
 from tests.brokers.cluster.inside import enter
 from tests.brokers.cluster.machines import NUMBERS, machines
 
@@ -52,16 +53,9 @@ async def run(question: Question, asked: Asked) -> dict[str, Any]:
 
     loading = asyncio.create_task(load.run(enough))
     await asyncio.sleep(CALM)
-    victims = [cluster.machines[number] for number in question.victims(leader)]
-    load.note(f"the fault begins: {question.key} n{', n'.join(str(v.number) for v in victims)}")
-    for machine in victims:
-        question.begin(machine)
-    operator = asyncio.create_task(asked.operate(question, leader))
-    await asyncio.sleep(question.seconds)
-    await operator
-    load.note("the fault ends")
-    for machine in victims:
-        question.end(machine)
+    load.note(f"the fault begins: {question.key}, and n{leader} leads")
+    operate = partial(asked.operate, question, leader)
+    await question.act(Scene(cluster, QUEUE, leader, operate, load.note))
     over = load.now()
     whole = asyncio.create_task(_time_of(cluster.whole()))
     await loading

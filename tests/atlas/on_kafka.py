@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import NotEnoughReplicasError
@@ -42,6 +43,12 @@ class AskedKafka(Asked):
         Setting("flush", "`acks=all`, `min.insync.replicas=2`, `flush.messages=1`", safe=True),
     )
     stays = True
+    by_hand: ClassVar = {
+        "node-replaced": "The operator formats the empty disk"
+        " (`kafka-storage.sh format --no-initial-controllers`) and starts the server. Its"
+        " controller takes the place of the lost one by itself, with"
+        " `controller.quorum.auto.join.enable=true`.",
+    }
     cluster: KafkaCluster
 
     def make(self, machines: Mapping[int, Machine]) -> KafkaCluster:

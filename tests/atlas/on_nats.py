@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from typing import ClassVar
 
 import nats
 from nats.aio.client import Client
 from nats.errors import OutboundBufferLimitError
 from nats.js.api import StreamConfig
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 
 from tests.atlas.asked import QUEUE, Asked, Setting
 from tests.atlas.load import CALL_SECONDS, CONNECT_SECONDS, RefusedError, UselessError
@@ -66,6 +68,10 @@ class AskedNats(Asked):
         Setting("r3", "`num_replicas` 3"),
         Setting("r3-always", "`num_replicas` 3, `sync_interval: always`", safe=True),
     )
+    by_hand: ClassVar = {
+        "node-replaced": "The operator starts an empty server of the same name, and the others give"
+        " it what it has to have.",
+    }
 
     def make(self, machines: Mapping[int, Machine]) -> NatsCluster:
         always = self.setting.endswith("always")
@@ -90,18 +96,28 @@ class AskedNats(Asked):
         return NatsConnection(await connected(number))
 
     async def read(self) -> list[int]:
+        while True:
+            try:
+                return await self._read()
+            except (ServiceUnavailableError, TimeoutError):
+                # A consumer's leader is not there at once. The next one begins from the start.
+                await asyncio.sleep(1)
+
+    async def _read(self) -> list[int]:
         client = await connected(*NUMBERS)
-        jetstream = client.jetstream(timeout=10)
+        try:
+            jetstream = client.jetstream(timeout=10)
 
-        async def held() -> int | None:
-            return (await jetstream.stream_info(QUEUE)).state.messages + 1
+            async def held() -> int | None:
+                return (await jetstream.stream_info(QUEUE)).state.messages + 1
 
-        expected = (await until(held, "NATS to say how many messages the stream has") or 1) - 1
-        found: list[int] = []
-        reader = await jetstream.pull_subscribe(QUEUE, stream=QUEUE)
-        while len(found) < expected:
-            for message in await reader.fetch(min(500, expected - len(found)), timeout=10):
-                found.append(int(message.data))
-                await message.ack()
-        await client.close()
-        return found
+            expected = (await until(held, "NATS to say how many messages the stream has") or 1) - 1
+            found: list[int] = []
+            reader = await jetstream.pull_subscribe(QUEUE, stream=QUEUE)
+            while len(found) < expected:
+                for message in await reader.fetch(min(500, expected - len(found)), timeout=10):
+                    found.append(int(message.data))
+                    await message.ack()
+            return found
+        finally:
+            await client.close()

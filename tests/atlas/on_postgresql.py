@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping
+from typing import ClassVar
 
 import psycopg
 from psycopg.errors import ReadOnlySqlTransaction
@@ -66,6 +67,19 @@ class AskedPostgresql(Asked):
         Setting("async", "`synchronous_standby_names` empty", default=True),
         Setting("sync", f"`synchronous_standby_names = '{STANDBYS}'`", safe=True),
     )
+    by_hand: ClassVar = {
+        **dict.fromkeys(
+            sorted(PROMOTED),
+            f"The operator promotes a standby {WATCH:g} s after the fault has begun, has the other"
+            " one follow it, and afterwards makes the old primary a standby.",
+        ),
+        **dict.fromkeys(
+            ("flapping", "rolling-restart"),
+            "Nobody promotes a standby: the primary is back soon.",
+        ),
+        "node-replaced": "The operator copies the primary to the empty server (`pg_basebackup -R`),"
+        " and starts it as a standby.",
+    }
     cluster: PostgresqlCluster
 
     def make(self, machines: Mapping[int, Machine]) -> PostgresqlCluster:

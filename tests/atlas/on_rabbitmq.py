@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -51,6 +51,12 @@ class AskedRabbitmq(Asked):
         Setting("classic", "`x-queue-type: classic`, durable, persistent", default=True),
         Setting("quorum", "`x-queue-type: quorum`", safe=True),
     )
+
+    by_hand: ClassVar = {
+        "node-replaced": "The operator has the other nodes forget the lost one"
+        " (`rabbitmqctl forget_cluster_node`), starts the empty one, which joins them by itself,"
+        " and gives it a member of each quorum queue (`rabbitmq-queues grow`).",
+    }
 
     def make(self, machines: Mapping[int, Machine]) -> RabbitmqCluster:
         return RabbitmqCluster(machines)

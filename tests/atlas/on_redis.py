@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, ResponseError
@@ -78,6 +78,11 @@ class AskedRedis(Asked):
         Setting("wait", "`appendonly yes`, `WAIT 1` after each message"),
         Setting("waitaof", "`appendonly yes`, `WAITAOF 1 1` after each message", safe=True),
     )
+    by_hand: ClassVar = {
+        "node-replaced": "The operator names the primary to the empty server and to its Sentinel,"
+        " and sends `SENTINEL RESET` to the other Sentinels, which would go on counting the lost"
+        " one.",
+    }
 
     def make(self, machines: Mapping[int, Machine]) -> RedisCluster:
         return RedisCluster(machines, *OPTIONS[self.setting])

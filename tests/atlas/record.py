@@ -28,7 +28,7 @@ def questions() -> dict[str, Any]:
 
 
 def described(broker: str) -> dict[str, Any]:
-    """Return what the page says of a broker's settings, and of what can't be asked."""
+    """Return what the page says of a broker's settings, of what can't be asked, and by hand."""
     asked = ASKED[broker]
     return {
         "settings": {
@@ -36,6 +36,7 @@ def described(broker: str) -> dict[str, Any]:
             for one in asked.settings
         },
         "cannot": dict(asked.cannot),
+        "by_hand": dict(asked.by_hand),
     }
 
 

@@ -48,6 +48,10 @@ class Cluster(ABC):
         """Return the number of the machine that leads a queue, stream or topic."""
 
     @abstractmethod
+    async def replace(self, number: int) -> None:
+        """Put an empty server where one was lost with its disk, as its operator does."""
+
+    @abstractmethod
     async def version(self) -> str:
         """Return what the servers say that they are, such as `NATS 2.15.3`."""
 

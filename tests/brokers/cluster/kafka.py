@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import uuid
@@ -15,10 +16,12 @@ from tests.brokers.cluster.machines import NUMBERS, SERVERS, Machine, address
 from tests.brokers.kafka import LOGGING, Question, T, ask
 
 BOOTSTRAP = ",".join(f"{address(number)}:9092" for number in NUMBERS)
+CLUSTER = "kafka-of-the-handbook1"
 CONFIGURATION = """\
 process.roles=broker,controller
 node.id={number}
 controller.quorum.bootstrap.servers={controllers}
+controller.quorum.auto.join.enable=true
 listeners=PLAINTEXT://0.0.0.0:9092,CONTROLLER://0.0.0.0:9093
 advertised.listeners=PLAINTEXT://{address}:9092,CONTROLLER://{address}:9093
 controller.listener.names=CONTROLLER
@@ -47,23 +50,37 @@ class KafkaCluster(Cluster):
         self.topics: list[str] = []
 
     async def start(self) -> None:
-        controllers = ",".join(f"{address(n)}:9093" for n in NUMBERS)
-        for number, machine in self.machines.items():
-            (machine.data / "log4j2.properties").write_text(LOGGING)
-            (machine.data / "server.properties").write_text(
-                CONFIGURATION.format(
-                    number=number,
-                    controllers=controllers,
-                    address=machine.address,
-                    data=machine.data,
-                )
-            )
+        for machine in self.machines.values():
+            self._configure(machine)
         self._format()
         for machine in self.machines.values():
             properties = str(machine.data / "server.properties")
             machine.add("kafka", *_java(machine.data, "kafka.Kafka", properties))
             machine.start()
         await self.whole()
+
+    @staticmethod
+    def _configure(machine: Machine) -> None:
+        (machine.data / "log4j2.properties").write_text(LOGGING)
+        (machine.data / "server.properties").write_text(
+            CONFIGURATION.format(
+                number=machine.number,
+                controllers=",".join(f"{address(n)}:9093" for n in NUMBERS),
+                address=machine.address,
+                data=machine.data,
+            )
+        )
+
+    async def replace(self, number: int) -> None:
+        """Format its empty disk: the new controller takes the place of the old one by itself."""
+        machine = self.machines[number]
+        self._configure(machine)
+        await asyncio.to_thread(
+            machine.run,
+            *_java(machine.data, "kafka.tools.StorageTool", "format", "-t", CLUSTER),
+            *("--no-initial-controllers", "-c", str(machine.data / "server.properties")),
+        )
+        machine.start()
 
     def _format(self) -> None:
         """Give each node the same cluster and the same three voters.
@@ -77,8 +94,8 @@ class KafkaCluster(Cluster):
         voters = ",".join(f"{n}@{address(n)}:9093:{ids[n]}" for n in NUMBERS)
         first, *others = self.machines.values()
         first.run(
-            *_java(first.data, "kafka.tools.StorageTool", "format"),
-            *("-t", "kafka-of-the-handbook1", "--initial-controllers", voters),
+            *_java(first.data, "kafka.tools.StorageTool", "format", "-t", CLUSTER),
+            *("--initial-controllers", voters),
             *("-c", str(first.data / "server.properties")),
         )
         for machine in others:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -57,6 +58,8 @@ class Program:
         self.log = PLACE / f"n{machine.number}-{name}.log"  # not on the disk that loses power
         self.command = machine.wrapped(command, environment)
         self.process: subprocess.Popen[bytes] | None = None
+        #: What asks it to end in good order.
+        self.stop_signal: int = signal.SIGTERM
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -66,7 +69,7 @@ class Program:
 
     def members(self) -> list[psutil.Process]:
         """Return its own processes, without the wrapper around them."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None or self.ended:
             return []
         found = psutil.Process(self.process.pid).children(recursive=True)
         own = []
@@ -80,6 +83,14 @@ class Program:
         for member in self.members():
             with suppress(psutil.NoSuchProcess):
                 member.send_signal(number)
+
+    def ask_to_end(self) -> None:
+        for server in self.members()[:1]:  # it ends its helpers
+            server.send_signal(self.stop_signal)
+
+    @property
+    def ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -156,6 +167,24 @@ class Machine:
         """End each of its programs by kill -9."""
         for program in self.programs:
             program.kill()
+
+    def ask_to_end(self) -> None:
+        """Ask each of its programs to end in good order, and don't wait."""
+        for program in self.programs:
+            program.ask_to_end()
+
+    @property
+    def ended(self) -> bool:
+        return all(program.ended for program in self.programs)
+
+    def lose(self) -> None:
+        """End its programs by kill -9, and delete everything that they have."""
+        self.kill()
+        for found in self.data.iterdir():
+            if found.is_dir():
+                shutil.rmtree(found)
+            else:
+                found.unlink()
 
     def freeze(self) -> None:
         """Stop each of its programs in its tracks: connections stay, nothing answers."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.brokers.cluster.cluster import Cluster, until
@@ -28,20 +29,29 @@ class NatsCluster(Cluster):
         self.sync_interval = sync_interval
 
     async def start(self) -> None:
-        routes = ", ".join(f"nats://{address(n)}:6222" for n in NUMBERS)
-        for number, machine in self.machines.items():
-            configuration = machine.data / "nats.conf"
-            configuration.write_text(
-                f"server_name: n{number}\n"
-                "listen: 0.0.0.0:4222\n"
-                "http: 0.0.0.0:8222\n"
-                f'jetstream {{ store_dir: "{machine.data}/jetstream", '
-                f"sync_interval: {self.sync_interval} }}\n"
-                f"cluster {{ name: lab, listen: 0.0.0.0:6222, routes: [{routes}] }}\n"
-            )
-            machine.add("nats", "nats-server", "-c", str(configuration))
+        for machine in self.machines.values():
+            machine.add("nats", "nats-server", "-c", str(self._configure(machine)))
             machine.start()
         await self.whole()
+
+    def _configure(self, machine: Machine) -> Path:
+        routes = ", ".join(f"nats://{address(n)}:6222" for n in NUMBERS)
+        configuration = machine.data / "nats.conf"
+        configuration.write_text(
+            f"server_name: n{machine.number}\n"
+            "listen: 0.0.0.0:4222\n"
+            "http: 0.0.0.0:8222\n"
+            f'jetstream {{ store_dir: "{machine.data}/jetstream", '
+            f"sync_interval: {self.sync_interval} }}\n"
+            f"cluster {{ name: lab, listen: 0.0.0.0:6222, routes: [{routes}] }}\n"
+        )
+        return configuration
+
+    async def replace(self, number: int) -> None:
+        """Start it: the others give a server of the same name all that it has to have."""
+        machine = self.machines[number]
+        self._configure(machine)
+        machine.start()
 
     async def whole(self) -> None:
         # A server's health is "ok" before there is a leader that could make a stream.

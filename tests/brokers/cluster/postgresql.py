@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, LiteralString
@@ -49,11 +50,13 @@ class PostgresqlCluster(Cluster):
             parameters = {"listen_addresses": "*", "cluster_name": f"n{machine.number}"}
             # What a standby may lag behind and still catch up.
             parameters |= {"wal_keep_size": "256MB", **self.options}
-            machine.add(
+            program = machine.add(
                 "postgresql",
                 *("postgres", "-D", str(_database(machine)), "-k", str(machine.data)),
                 *(word for name in parameters for word in ("-c", f"{name}={parameters[name]}")),
             )
+            # SIGTERM would wait until all clients have gone by themselves.
+            program.stop_signal = signal.SIGINT
         first.run(
             *("initdb", "-D", str(_database(first)), "-U", "postgres", "-A", "trust"),
             *("--no-sync", "--no-locale", "-E", "UTF8"),
@@ -80,6 +83,10 @@ class PostgresqlCluster(Cluster):
             *("-d", f"host={address(self.primary)} user=postgres"),
         )
         machine.start()
+
+    async def replace(self, number: int) -> None:
+        """Make the empty server a standby."""
+        await self._copy(number)
 
     async def promote(self) -> None:
         """Promote the standby that has got most; the other one follows it.

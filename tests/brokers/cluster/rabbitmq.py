@@ -6,11 +6,12 @@ import asyncio
 import base64
 import json
 import urllib.request
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from tests.brokers.cluster.cluster import Cluster, until
-from tests.brokers.cluster.machines import NUMBERS, address
+from tests.brokers.cluster.machines import NUMBERS, Machine, address
 
 CONFIGURATION = """\
 listeners.tcp.1 = 0.0.0.0:5672
@@ -39,16 +40,9 @@ class RabbitmqCluster(Cluster):
     key = "rabbitmq"
 
     async def start(self) -> None:
-        peers = "".join(
-            f"cluster_formation.classic_config.nodes.{n} = rabbit@n{n}\n" for n in NUMBERS
-        )
         for number, machine in self.machines.items():
             data = machine.data
-            (data / "rabbitmq.conf").write_text(CONFIGURATION + peers)
-            (data / "plugins").write_text("[rabbitmq_management].\n")
-            cookie = data / ".erlang.cookie"
-            cookie.write_text("THE-SAME-ON-ALL-THREE")
-            cookie.chmod(0o400)
+            self._configure(machine)
             machine.add(
                 "rabbitmq",
                 "rabbitmq-server",
@@ -66,12 +60,37 @@ class RabbitmqCluster(Cluster):
             machine.start()
         await self.whole()
 
+    @staticmethod
+    def _configure(machine: Machine) -> None:
+        peers = "".join(
+            f"cluster_formation.classic_config.nodes.{n} = rabbit@n{n}\n" for n in NUMBERS
+        )
+        (machine.data / "rabbitmq.conf").write_text(CONFIGURATION + peers)
+        (machine.data / "plugins").write_text("[rabbitmq_management].\n")
+        cookie = machine.data / ".erlang.cookie"
+        cookie.write_text("THE-SAME-ON-ALL-THREE")
+        cookie.chmod(0o400)
+
+    async def replace(self, number: int) -> None:
+        """Have the others forget the lost node, and give the new one a member of each queue."""
+        machine = self.machines[number]
+        other = next(n for n in NUMBERS if n != number)
+
+        async def tell(tool: str, *words: str) -> None:
+            command = tool, "-q", "-n", f"rabbit@n{other}", *words
+            run = partial(self.machines[other].run, *command, RABBITMQ_CONF_ENV_FILE="/dev/null")
+            await asyncio.to_thread(run)
+
+        await tell("rabbitmqctl", "forget_cluster_node", f"rabbit@n{number}")
+        self._configure(machine)
+        machine.start()
+        await until(_all_running, "RabbitMQ's three nodes to see each other")
+        await tell("rabbitmq-queues", "grow", f"rabbit@n{number}", "all")
+
     async def whole(self) -> None:
         async def ready() -> bool:
-            for number in NUMBERS:
-                seen = await asyncio.to_thread(ask, number, "nodes")
-                if sum(one["running"] for one in seen) < len(NUMBERS):
-                    return False
+            if not await _all_running():
+                return False
             queues = await asyncio.to_thread(ask, NUMBERS[0], "queues")
             return all(_in_step(queue) for queue in queues)
 
@@ -92,6 +111,15 @@ class RabbitmqCluster(Cluster):
     async def version(self) -> str:
         said = await asyncio.to_thread(ask, NUMBERS[0], "overview")
         return f"RabbitMQ {said['rabbitmq_version']}"
+
+
+async def _all_running() -> bool:
+    """Tell whether each node sees all three of them run."""
+    for number in NUMBERS:
+        seen = await asyncio.to_thread(ask, number, "nodes")
+        if sum(one["running"] for one in seen) < len(NUMBERS):
+            return False
+    return True
 
 
 def _in_step(queue: dict[str, Any]) -> bool:

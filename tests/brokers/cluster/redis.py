@@ -66,21 +66,34 @@ class RedisCluster(Cluster):
 
     async def start(self) -> None:
         first = NUMBERS[0]
-        for number, machine in self.machines.items():
-            # Files, for Sentinel writes into both who is the primary.
-            file = machine.data / "redis.conf"
-            replica = [] if number == first else [f"replicaof {address(first)} {SERVER}"]
-            lines = "\n".join([*self.options, *replica])
-            file.write_text(CONFIGURATION.format(data=machine.data) + lines + "\n")
-            machine.add("redis", "redis-server", str(file))
+        for machine in self.machines.values():
+            self._configure(machine, first)
+            machine.add("redis", "redis-server", str(machine.data / "redis.conf"))
             machine.start()
         await until(lambda: _followed(first), "Redis's primary to have two replicas")
         # A Sentinel that starts earlier may take one that is not up yet for dead.
         for machine in self.machines.values():
             file = machine.data / "sentinel.conf"
-            file.write_text(WATCH.format(data=machine.data, primary=address(first)))
             machine.add("sentinel", "redis-server", str(file), "--sentinel").start()
         await self.whole()
+
+    def _configure(self, machine: Machine, primary: int) -> None:
+        """Write files, for Sentinel writes into both who is the primary."""
+        replica = [f"replicaof {address(primary)} {SERVER}"] if machine.number != primary else []
+        lines = "\n".join([*self.options, *replica])
+        server, sentinel = machine.data / "redis.conf", machine.data / "sentinel.conf"
+        server.write_text(CONFIGURATION.format(data=machine.data) + lines + "\n")
+        sentinel.write_text(WATCH.format(data=machine.data, primary=address(primary)))
+
+    async def replace(self, number: int) -> None:
+        """Name the primary to the new server and its Sentinel; have the others forget the old."""
+        others = [other for other in NUMBERS if other != number]
+        self._configure(self.machines[number], await primary_for(others[0]))
+        self.machines[number].start()
+        # They would count the lost Sentinel when they look for a majority.
+        for other in others:
+            async with client(other, SENTINEL) as sentinel:
+                await sentinel.sentinel_reset(NAME)
 
     async def whole(self) -> None:
         others = len(NUMBERS) - 1
