@@ -64,7 +64,11 @@ class Trials:
         new.replace(self.file)
 
     def merged(self, before: dict[str, Any]) -> dict[str, Any]:
-        """Return the record with what this run showed in it, and without what is gone."""
+        """Return the record with what this run showed in it, and without what is gone.
+
+        Of questions that did not run, all is kept: another process may have recorded them since
+        this one read the code.
+        """
         trials = before.get("trials", {})
         today = datetime.now(UTC).date().isoformat()
         known = load()
@@ -76,9 +80,22 @@ class Trials:
                 "took": said["took"],
                 "runs": said["runs"],
             }
+        ran = {known[key].question for key in self.noted}
+        kept = before.get("questions", {})
+        order = list(QUESTIONS)
+        there = [
+            key
+            for key, one in trials.items()
+            if key in TRIALS or one["question"] in QUESTIONS.keys() - ran
+        ]
+        places = {key: place for place, key in enumerate(TRIALS)}
+        there.sort(key=lambda key: (order.index(trials[key]["question"]), places.get(key, 0)))
         return {
-            "questions": questions(),
-            "trials": {key: trials[key] for key in TRIALS if key in trials},
+            "questions": {
+                key: said if key in ran else kept.get(key, said)
+                for key, said in questions().items()
+            },
+            "trials": {key: trials[key] for key in there},
         }
 
 
