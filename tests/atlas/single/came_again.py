@@ -14,7 +14,7 @@ from tests.atlas.single import (
     with_rabbitmq,
     with_redis,
 )
-from tests.atlas.single.trial import Numbers, trial
+from tests.atlas.single.trial import Documented, Numbers, trial
 from tests.brokers import Server
 from tests.brokers.clients import comes, jetstream
 
@@ -60,6 +60,11 @@ async def _rabbitmq(server: Server, prefetch: int = 0, kind: str = "classic") ->
     holds=False,
     short=AFTER,
     says="The worker had all five in hand when it gave the first back, and got it again after the others.",
+    documented=Documented(
+        agrees=True,
+        says="A requeued message is put at its original place in the queue, if possible.",
+        source="https://www.rabbitmq.com/docs/confirms#consumer-nacks-requeue",
+    ),
 )
 def rabbitmq_no_prefetch(server: Server) -> Numbers:
     assert asyncio.run(_rabbitmq(server)) == FIRST_IS_LAST
@@ -73,6 +78,11 @@ def rabbitmq_no_prefetch(server: Server) -> Numbers:
     holds=True,
     short=AT_ONCE,
     says="It came again at once, before those that waited in the queue.",
+    documented=Documented(
+        agrees=True,
+        says="A requeued message is put at its original place in the queue, if possible.",
+        source="https://www.rabbitmq.com/docs/confirms#consumer-nacks-requeue",
+    ),
 )
 def rabbitmq_prefetch_1(server: Server) -> Numbers:
     assert asyncio.run(_rabbitmq(server, prefetch=1)) == IN_ORDER
@@ -86,6 +96,11 @@ def rabbitmq_prefetch_1(server: Server) -> Numbers:
     holds=True,
     short=AT_ONCE,
     says="It came again at once, before those that waited in the queue.",
+    documented=Documented(
+        agrees=True,
+        says="With a delivery limit, messages are requeued at the front of a quorum queue.",
+        source="https://www.rabbitmq.com/docs/queues#message-ordering",
+    ),
 )
 def rabbitmq_quorum(server: Server) -> Numbers:
     assert asyncio.run(_rabbitmq(server, prefetch=1, kind="quorum")) == IN_ORDER
@@ -100,6 +115,11 @@ def rabbitmq_quorum(server: Server) -> Numbers:
     holds=False,
     short="never",
     says="A record can't be given back alone: the worker went on, the commit of a later one covered the failed one, and the group never got that again.",
+    documented=Documented(
+        agrees=True,
+        says="A consumer's position in a partition is one number, the offset of the next message.",
+        source="https://kafka.apache.org/documentation/#design_consumerposition",
+    ),
 )
 def kafka_goes_on(server: Server) -> Numbers:
     async def proof() -> tuple[list[int], int | None, list[int]]:
@@ -127,6 +147,11 @@ def kafka_goes_on(server: Server) -> Numbers:
     holds=True,
     short=AT_ONCE,
     says="It came again at once, before the others, which its worker had to wait for.",
+    documented=Documented(
+        agrees=True,
+        says="A consumer can rewind to an old offset, and consume again.",
+        source="https://kafka.apache.org/documentation/#design_consumerposition",
+    ),
 )
 def kafka_seek(server: Server) -> Numbers:
     async def proof() -> list[int]:
@@ -171,6 +196,11 @@ async def _nats(server: Server, batch: int, **options: int) -> list[int]:
     holds=True,
     short=AT_ONCE,
     says="It came again at once, before those that waited in the stream.",
+    documented=Documented(
+        agrees=True,
+        says="Without a delay, a message is delivered again right after the server has received the `nak`.",
+        source="https://docs.nats.io/using-nats/developing-with-nats/js/consumers",
+    ),
 )
 def nats_nak(server: Server) -> Numbers:
     assert asyncio.run(_nats(server, 1)) == IN_ORDER
@@ -198,6 +228,11 @@ def nats_nak_of_a_batch(server: Server) -> Numbers:
     holds=False,
     short=AFTER,
     says="An entry can't be given back: it stayed with its worker, which got the others, and came again only when it was claimed.",
+    documented=Documented(
+        agrees=True,
+        says="A pending message stays with its consumer until another one claims it.",
+        source="https://redis.io/docs/latest/develop/data-types/streams/",
+    ),
 )
 def redis_claimed(server: Server) -> Numbers:
     with with_redis.connected(server) as client:
@@ -222,6 +257,11 @@ def redis_claimed(server: Server) -> Numbers:
     holds=True,
     short=AT_ONCE,
     says="It came again at once, before the others, which waited in the stream.",
+    documented=Documented(
+        agrees=True,
+        says="With any id but `>`, `XREADGROUP` returns the consumer's own pending entries.",
+        source="https://redis.io/docs/latest/commands/xreadgroup/",
+    ),
 )
 def redis_own_entries_first(server: Server) -> Numbers:
     with with_redis.connected(server) as client:
@@ -273,6 +313,11 @@ def _mqtt(server: Server, prefetch: int = 0) -> list[int]:
     holds=False,
     short="after the others, on reconnecting",
     says="A message can't be given back: the others came meanwhile, and the one that was not acknowledged came again only on the session's next connection, marked as a duplicate.",
+    documented=Documented(
+        agrees=True,
+        says="MQTT-4.4.0-1: when a session goes on, what is not acknowledged has to be sent again, and at no other time.",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+    ),
 )
 def mqtt_connects_again(server: Server) -> Numbers:
     assert _mqtt(server) == FIRST_IS_LAST
@@ -286,6 +331,11 @@ def mqtt_connects_again(server: Server) -> Numbers:
     holds=True,
     short="on reconnecting, in order",
     says="Nothing else came while it was not acknowledged; on the session's next connection it came again, before the others.",
+    documented=Documented(
+        agrees=True,
+        says="With a Receive Maximum of 1, no message of QoS 1 is received after a later one, also after a new connection (4.6).",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+    ),
 )
 def mqtt_receive_maximum(server: Server) -> Numbers:
     assert _mqtt(server, prefetch=1) == IN_ORDER

@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from tests.atlas.single import lost, with_kafka, with_mqtt, with_nats, with_rabbitmq, with_redis
-from tests.atlas.single.trial import Numbers, trial
+from tests.atlas.single.trial import Documented, Numbers, trial
 from tests.atlas.single.with_postgresql import connect
 from tests.brokers import Server
 from tests.brokers.clients import jetstream
@@ -38,6 +38,11 @@ async def _rabbitmq(server: Server, kind: str) -> int:
     holds=False,
     short=TWICE,
     says="The message was there twice; the queue did not look at its id.",
+    documented=Documented(
+        agrees=True,
+        says="What is published is deduplicated in the stream protocol, for streams; AMQP 0-9-1 does not support it.",
+        source="https://www.rabbitmq.com/docs/stream-core-plugin-comparison",
+    ),
 )
 def rabbitmq_classic(server: Server) -> Numbers:
     assert asyncio.run(_rabbitmq(server, "classic")) == 2
@@ -74,6 +79,11 @@ async def _kafka(server: Server, times: int = 1, **settings: Any) -> list[str]:
     holds=False,
     short=TWICE,
     says="The client sent the record again by itself, and it was there twice; the call returned once, without an error.",
+    documented=Documented(
+        agrees=True,
+        says="A message that is sent again may be written again, if the first request had succeeded.",
+        source="https://kafka.apache.org/documentation/#semantics",
+    ),
 )
 def kafka_without_idempotence(server: Server) -> Numbers:
     assert asyncio.run(_kafka(server)) == ["0", "0"]
@@ -87,6 +97,11 @@ def kafka_without_idempotence(server: Server) -> Numbers:
     holds=True,
     short=ONCE,
     says="The client sent the record again by itself, the server knew its sequence number, and it was there once.",
+    documented=Documented(
+        agrees=True,
+        says="With idempotent delivery, resending makes no duplicate: the broker knows each message's sequence number.",
+        source="https://kafka.apache.org/documentation/#semantics",
+    ),
 )
 def kafka_idempotent(server: Server) -> Numbers:
     assert asyncio.run(_kafka(server, enable_idempotence=True)) == ["0"]
@@ -100,6 +115,11 @@ def kafka_idempotent(server: Server) -> Numbers:
     holds=False,
     short=TWICE,
     says="The application called `send` a second time with the same record, and it was there twice: the call gave it a new sequence number.",
+    documented=Documented(
+        agrees=True,
+        says="An application must not send again by itself: that can't be deduplicated.",
+        source="https://kafka.apache.org/40/javadoc/org/apache/kafka/clients/producer/KafkaProducer.html",
+    ),
 )
 def kafka_application_sends_again(server: Server) -> Numbers:
     assert asyncio.run(_kafka(server, times=2, enable_idempotence=True)) == ["0", "0"]
@@ -135,6 +155,11 @@ def nats_without_an_id(server: Server) -> Numbers:
     holds=True,
     short=ONCE,
     says="The message was there once, and the second confirm said that it was a duplicate.",
+    documented=Documented(
+        agrees=True,
+        says="A message whose `Nats-Msg-Id` is known is ignored.",
+        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#message-deduplication",
+    ),
 )
 def nats_message_id(server: Server) -> Numbers:
     assert asyncio.run(_nats(server, {"Nats-Msg-Id": ID})) == (True, ["0"])
@@ -149,6 +174,11 @@ def nats_message_id(server: Server) -> Numbers:
     holds=False,
     short=TWICE,
     says="The entry was there twice, under two ids.",
+    documented=Documented(
+        agrees=True,
+        says="A retry may add a message twice; Redis 8.6 and later have `XADD … IDMP` against it.",
+        source="https://redis.io/docs/latest/develop/data-types/streams/idempotency/",
+    ),
 )
 def redis_server_makes_the_id(server: Server) -> Numbers:
     with with_redis.connected(server) as client:
@@ -164,6 +194,11 @@ def redis_server_makes_the_id(server: Server) -> Numbers:
     holds=True,
     short="once, refused",
     says="The copy was refused with an error, as its id was not above the last one, and the entry was there once.",
+    documented=Documented(
+        agrees=True,
+        says="An explicit id has to be greater than any other in the stream; else the command fails with an error.",
+        source="https://redis.io/docs/latest/commands/xadd/",
+    ),
 )
 def redis_producer_makes_the_id(server: Server) -> Numbers:
     with with_redis.connected(server) as client:
@@ -190,6 +225,11 @@ def _mqtt(server: Server, qos: int, came: list[str]) -> None:
     holds=False,
     short=TWICE,
     says="The client sent the message again when it was back, and the worker got it twice, neither marked as a duplicate: the mark is for one hop.",
+    documented=Documented(
+        agrees=True,
+        says="MQTT-3.3.1-3: the duplicate flag of an incoming packet is not passed on to subscribers.",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+    ),
 )
 def mqtt_qos_1(server: Server) -> Numbers:
     _mqtt(server, 1, ["0", "0"])
@@ -203,6 +243,11 @@ def mqtt_qos_1(server: Server) -> Numbers:
     holds=True,
     short=ONCE,
     says="The client sent the message again when it was back, the server knew its packet, and the worker got it once.",
+    documented=Documented(
+        agrees=True,
+        says="QoS 2 delivers a message exactly once, by a handshake of four steps.",
+        source="https://mosquitto.org/man/mqtt-7.html",
+    ),
 )
 def mqtt_qos_2(server: Server) -> Numbers:
     _mqtt(server, 2, ["0"])

@@ -88,7 +88,7 @@ QUESTIONS = {
             "confirm-lost",
             TWICE,
             "The confirm gets lost and the producer sends again: is the message there twice?",
-            "The same message, with the same id, is published a second time at once.",
+            "The server has the message, and the producer gets no confirm. Its client or the application publishes the same message a second time at once.",
         ),
         Question(
             "window-over",
@@ -106,7 +106,7 @@ QUESTIONS = {
             "acknowledgement-lost",
             TWICE,
             "The work is done and the acknowledgement gets lost: who learns of it?",
-            "A worker finishes, and its connection ends before it acknowledges.",
+            "A worker finishes and acknowledges, and its connection ends before the server has the acknowledgement.",
         ),
         Question(
             "worker-killed",

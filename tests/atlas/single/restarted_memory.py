@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from tests.atlas.single import lost, with_kafka, with_mqtt, with_nats, with_redis
-from tests.atlas.single.trial import Numbers, cannot, trial
+from tests.atlas.single.trial import Documented, Numbers, cannot, trial
 from tests.atlas.single.with_postgresql import connect
 from tests.brokers import Server
 from tests.brokers.clients import jetstream
@@ -149,6 +149,11 @@ def _mqtt(server: Server, qos: int) -> tuple[list[str], list[str]]:
     holds=False,
     short="forgot: twice",
     says="The server had forgotten the message and all sessions; the client sent it again, and a worker that had got the first, and subscribed again, got it once more.",
+    documented=Documented(
+        agrees=True,
+        says="`persistence` saves the database every `autosave_interval`, 1800 s by default, and at the end of the server.",
+        source="https://mosquitto.org/man/mosquitto-conf-5.html",
+    ),
 )
 def mqtt_qos_1(server: Server) -> Numbers:
     assert _mqtt(server, 1) == (["0"], ["0"])
@@ -162,6 +167,11 @@ def mqtt_qos_1(server: Server) -> Numbers:
     holds=False,
     short="forgot: once",
     says="The server had forgotten the packet and all sessions, before it had passed the message on; the client sent it again, and a worker that had subscribed again got it once.",
+    documented=Documented(
+        agrees=True,
+        says="`persistence` saves the database every `autosave_interval`, 1800 s by default, and at the end of the server.",
+        source="https://mosquitto.org/man/mosquitto-conf-5.html",
+    ),
 )
 def mqtt_qos_2(server: Server) -> Numbers:
     assert _mqtt(server, 2) == ([], ["0"])

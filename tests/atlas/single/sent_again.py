@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from tests.atlas.single import lost, with_kafka, with_mqtt, with_nats, with_rabbitmq, with_redis
-from tests.atlas.single.trial import Numbers, trial
+from tests.atlas.single.trial import Documented, Numbers, trial
 from tests.atlas.single.with_postgresql import connect
 from tests.brokers import Server
 from tests.brokers.clients import jetstream
@@ -89,6 +89,11 @@ def kafka_without_idempotence(server: Server) -> Numbers:
     holds=True,
     short=ONCE,
     says="The client sent the first again and then the others, and each was there once, in order.",
+    documented=Documented(
+        agrees=True,
+        says="With `enable.idempotence`, the order is kept also where the client sends again.",
+        source="https://kafka.apache.org/documentation/#producerconfigs_max.in.flight.requests.per.connection",
+    ),
 )
 def kafka_idempotent(server: Server) -> Numbers:
     assert asyncio.run(_kafka(server, enable_idempotence=True)) == ["0", "1", "2"]
@@ -124,6 +129,11 @@ def nats_without_an_id(server: Server) -> Numbers:
     holds=True,
     short=ONCE,
     says="The copy was confirmed as a duplicate and not stored: each was there once, in order.",
+    documented=Documented(
+        agrees=True,
+        says="A message whose `Nats-Msg-Id` is known is ignored.",
+        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#message-deduplication",
+    ),
 )
 def nats_message_id(server: Server) -> Numbers:
     assert asyncio.run(_nats(server, with_ids=True)) == ["0", "1", "2"]
@@ -138,6 +148,11 @@ def nats_message_id(server: Server) -> Numbers:
     holds=False,
     short=AT_THE_END,
     says=FIRST_AND_LAST,
+    documented=Documented(
+        agrees=True,
+        says="A retry may add a message twice; Redis 8.6 and later have `XADD … IDMP` against it.",
+        source="https://redis.io/docs/latest/develop/data-types/streams/idempotency/",
+    ),
 )
 def redis_server_makes_the_id(server: Server) -> Numbers:
     with with_redis.connected(server) as client:
@@ -165,6 +180,11 @@ def _redis(server: Server, bodies: Iterable[int]) -> list[str]:
     holds=False,
     short="refused, lost or not",
     says="The copy was refused with an error where the first had arrived, and in the same words where the first had never arrived, as a later entry was there: only `XRANGE` tells which.",
+    documented=Documented(
+        agrees=True,
+        says="An explicit id has to be greater than any other in the stream; else the command fails with an error.",
+        source="https://redis.io/docs/latest/commands/xadd/",
+    ),
 )
 def redis_producer_makes_the_id(server: Server) -> Numbers:
     assert _redis(server, [0, 1, 2]) == ["0", "1", "2"]
@@ -187,6 +207,11 @@ def _mqtt(server: Server, qos: int, came: str) -> None:
     holds=False,
     short="all three again",
     says="The connection ended with three messages unconfirmed, the client sent all three again, and the worker got 0, 1, 2, 0, 1, 2.",
+    documented=Documented(
+        agrees=True,
+        says="MQTT-4.4.0-1: when a session goes on, what is not acknowledged has to be sent again, and at no other time.",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+    ),
 )
 def mqtt_qos_1(server: Server) -> Numbers:
     _mqtt(server, 1, "012012")

@@ -5,13 +5,24 @@ Each function publishes numbers in their order, and returns them as they were do
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
+from aiokafka import AIOKafkaConsumer
 
-from tests.atlas.single import with_mqtt, with_nats, with_postgresql, with_rabbitmq, with_redis
+from tests.atlas.single import (
+    with_kafka,
+    with_mqtt,
+    with_nats,
+    with_postgresql,
+    with_rabbitmq,
+    with_redis,
+)
 from tests.brokers import Server
 from tests.brokers.clients import comes, jetstream
+from tests.brokers.kafka import ask
 from tests.brokers.server import wait_until
 
 
@@ -42,6 +53,45 @@ async def on_rabbitmq(
         await comes(all_came)
         for message in held:
             await finish(message)
+    return done
+
+
+async def on_kafka(
+    server: Server, messages: int, partitions: int, key: Callable[[int], str] | None = None
+) -> tuple[list[int], list[int]]:
+    """Return what each of two workers of a group did, that of the last partition first.
+
+    Without keys, the partitions get the messages in turn.
+    """
+    [place, *_] = await with_kafka.create(server.address, partitions=partitions)
+
+    async def both_are_in() -> bool:
+        [said] = await ask(
+            server.address, lambda admin: admin.describe_consumer_groups([with_kafka.GROUP])
+        )
+        [group] = said.groups
+        return len(group[5]) == 2 and sum(len(one.assignment()) for one in workers) == partitions
+
+    def last(worker: AIOKafkaConsumer) -> int:
+        return max((one.partition for one in worker.assignment()), default=-1)
+
+    begin = partial(with_kafka.consuming, server.address, auto_offset_reset="earliest")
+    async with begin() as one, begin() as other, with_kafka.producing(server.address) as producer:
+        workers = [one, other]
+        await comes(both_are_in)
+        workers.sort(key=last, reverse=True)
+        for number in range(messages):
+            to = {"key": key(number).encode()} if key else {"partition": number % partitions}
+            await producer.send_and_wait(place.topic, b"%d" % number, **to)
+        done: tuple[list[int], list[int]] = [], []
+
+        async def all_came() -> bool:
+            for worker, its in zip(workers, done, strict=True):
+                for records in (await worker.getmany(timeout_ms=50)).values():
+                    its += [int(record.value) for record in records]
+            return sum(map(len, done)) == messages
+
+        await comes(all_came)
     return done
 
 

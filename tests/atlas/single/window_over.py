@@ -11,7 +11,7 @@ from nats.js.errors import ServiceUnavailableError
 from redis.exceptions import ResponseError
 
 from tests.atlas.single import with_kafka, with_mqtt, with_nats, with_redis
-from tests.atlas.single.trial import Numbers, cannot, trial
+from tests.atlas.single.trial import Documented, Numbers, cannot, trial
 from tests.atlas.single.with_postgresql import connect
 from tests.brokers import Server
 from tests.brokers.clients import comes, jetstream
@@ -36,6 +36,11 @@ cannot(
     holds=False,
     short=TWICE,
     says="The record was there twice: the memory is of one producer's session, and the new one got another producer id.",
+    documented=Documented(
+        agrees=True,
+        says="The producer's idempotence holds within one session.",
+        source="https://kafka.apache.org/40/javadoc/org/apache/kafka/clients/producer/KafkaProducer.html",
+    ),
 )
 def kafka_new_producer(server: Server) -> Numbers:
     async def proof() -> list[str]:
@@ -57,6 +62,11 @@ def kafka_new_producer(server: Server) -> Numbers:
     holds=False,
     short=TWICE,
     says="When the window was over, the copy was stored and confirmed like a new message.",
+    documented=Documented(
+        agrees=True,
+        says="Duplicates are tracked in a window, which is 2 minutes by default.",
+        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#message-deduplication",
+    ),
 )
 def nats_duplicate_window(server: Server) -> Numbers:
     async def proof() -> list[str]:
@@ -84,6 +94,11 @@ def nats_duplicate_window(server: Server) -> Numbers:
     holds=True,
     short=REFUSED,
     says="The copy was refused with an error for as long as the message was stored, however long that is; when it had been deleted, the copy was taken.",
+    documented=Documented(
+        agrees=True,
+        says="`DiscardNewPerSubject` refuses a new message where `MaxMsgsPerSubject` is reached in its subject.",
+        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+    ),
 )
 def nats_one_per_subject(server: Server) -> Numbers:
     one = StreamConfig(
@@ -138,6 +153,11 @@ def redis_expiring_key(server: Server) -> Numbers:
     holds=True,
     short=REFUSED,
     says="The copy was refused with an error, also when the entry had been deleted: the stream keeps its last id for as long as it is there.",
+    documented=Documented(
+        agrees=False,
+        says="An explicit id has to be greater than any other that is currently inside the stream. In this run no entry was inside any more, and the id was refused all the same.",
+        source="https://redis.io/docs/latest/commands/xadd/",
+    ),
 )
 def redis_producer_makes_the_id(server: Server) -> Numbers:
     with with_redis.connected(server) as client:
@@ -157,6 +177,11 @@ def redis_producer_makes_the_id(server: Server) -> Numbers:
     holds=False,
     short=TWICE,
     says="The worker got the message twice: the server knows a packet's number until the handshake is complete, and the copy had a new one.",
+    documented=Documented(
+        agrees=True,
+        says="MQTT-4.3.3-12: after its PUBCOMP, a receiver has to treat a PUBLISH with the same packet number as a new message.",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+    ),
 )
 def mqtt_handshake_complete(server: Server) -> Numbers:
     with (

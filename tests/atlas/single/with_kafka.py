@@ -40,6 +40,14 @@ async def configured(address: str, name: str = TOPIC) -> dict[str, str]:
     return {setting[0]: setting[1] for setting in settings}
 
 
+async def alter(address: str, name: str = TOPIC, **configuration: str) -> None:
+    """Change settings of a topic; `retention_ms` is `retention.ms`."""
+    named = {key.replace("_", "."): value for key, value in configuration.items()}
+    wanted = ConfigResource(ConfigResourceType.TOPIC, name, named)
+    [answer] = await ask(address, lambda admin: admin.alter_configs([wanted]))
+    assert all(error == 0 for error, *_ in answer.resources)
+
+
 @asynccontextmanager
 async def producing(address: str, **settings: Any) -> AsyncIterator[AIOKafkaProducer]:
     """Start a producer with aiokafka's defaults but for what is given."""

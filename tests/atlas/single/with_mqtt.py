@@ -88,7 +88,13 @@ class Session:
 
 @contextmanager
 def session(
-    server: Server, name: str = "", *, expiry: int = 0, prefetch: int = 0, clean: bool = False
+    server: Server,
+    name: str = "",
+    *,
+    expiry: int = 0,
+    prefetch: int = 0,
+    clean: bool = False,
+    port: int = 0,
 ) -> Iterator[Session]:
     """Take up the session `name`, which the server keeps for `expiry` seconds, and leave politely.
 
@@ -119,7 +125,7 @@ def session(
         wishes.ReceiveMaximum = prefetch
     place = urlsplit(server.address)
     client.connect(
-        place.hostname or "", place.port or 1883, 60, clean_start=clean, properties=wishes
+        place.hostname or "", port or place.port or 1883, 60, clean_start=clean, properties=wishes
     )
     client.loop_start()
     try:
