@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import subprocess
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +25,6 @@ from nats.js.errors import BadRequestError
 
 from tests.brokers import Server, debian
 from tests.brokers.clients import SECONDS, comes, jetstream
-from tests.brokers.kafka import Kafka
 from tests.brokers.mqtt import Mosquitto
 from tests.patterns.stage import Stage, everything
 from tests.types.test_mqtt import DISCONNECT, connect
@@ -455,19 +452,3 @@ def test_each_column_of_17_12_has_an_option_that_18_does_not_know(server: Server
                 " WHERE attrelid = 'tasks'::regclass AND attname = 'id'"
             ).fetchall()
             assert row[0][0].startswith("pg_attver=")
-
-
-@pytest.mark.broker("kafka")
-def test_a_share_group_can_have_a_dead_letter_queue_from_4_4(server: Server) -> None:
-    """It is the second level of the feature, and a server that is set up anew has it."""
-    assert isinstance(server, Kafka)
-    said = subprocess.run(
-        server._java("kafka.tools.StorageTool", "version-mapping"),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    level = re.search(r"^share.version=(\d+)", said, re.MULTILINE)
-    assert level
-    assert level[1] == ("2" if server.at_least(4, 4) else "1")
