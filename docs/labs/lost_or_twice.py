@@ -308,5 +308,5 @@ fig.set_label(
 # that one as well. The [end-to-end argument](../what-is-a-broker.md#once-not-at-all-or-twice) says
 # why no layer below the application can do it all.
 #
-# [^auto]: RabbitMQ 4.0, [Consumer acknowledgement modes](https://www.rabbitmq.com/docs/4.0/confirms#acknowledgement-modes): "immediately after it is sent". Not run here. [References](../references.md#rabbitmq-docs).
+# [^auto]: RabbitMQ 4.3, [Consumer acknowledgement modes](https://www.rabbitmq.com/docs/4.3/confirms#acknowledgement-modes): "immediately after it is sent". Not run here. [References](../references.md#rabbitmq-docs).
 # [^noack]: Redis, [`XREADGROUP`](https://redis.io/docs/latest/commands/xreadgroup/): for cases where "the occasional message loss is acceptable". Not run here. [References](../references.md#redis-docs).

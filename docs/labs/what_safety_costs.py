@@ -277,13 +277,13 @@ assert at_most(5) == 200
 # **You need not bother** in one case: an upload takes seconds, and one confirm at the safest setting took a few milliseconds at most here. A service that publishes one message for each request of a user should wait for it, one by one.
 #
 # [^rabbit]: M. Kuratczyk, [*How Are The Messages Stored?*](https://www.rabbitmq.com/blog/2025/01/17/how-are-the-messages-stored), RabbitMQ blog, 2025-01-17, for RabbitMQ 4.0. [References](../references.md#kuratczyk-2025).
-# [^acks]: Kafka 4.3, [Producer configs](https://kafka.apache.org/43/configuration/producer-configs/), `acks`. [References](../references.md#kafka-docs).
-# [^flush]: Kafka 4.3, [Topic configs](https://kafka.apache.org/43/configuration/topic-configs/), `flush.messages`: "we recommend you not set this and use replication for durability". [References](../references.md#kafka-docs).
+# [^acks]: Kafka 4.4, [Producer configs](https://kafka.apache.org/44/configuration/producer-configs/), `acks`. [References](../references.md#kafka-docs).
+# [^flush]: Kafka 4.4, [Topic configs](https://kafka.apache.org/44/configuration/topic-configs/), `flush.messages`: "we recommend you not set this and use replication for durability". [References](../references.md#kafka-docs).
 # [^nats]: NATS, [JetStream](https://docs.nats.io/nats-concepts/jetstream), *Syncing data to disk*. [References](../references.md#nats-docs).
 # [^redis]: Redis, [Persistence](https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/), and the comments in the `redis.conf` of 8.0.2. [References](../references.md#redis-docs).
 # [^waitaof]: Redis, [`WAITAOF`](https://redis.io/docs/latest/commands/waitaof/). [References](../references.md#redis-docs).
 # [^mosquitto]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `autosave_interval`, `autosave_on_changes`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
 # [^loop]: In Mosquitto's [`loop.c`](https://github.com/eclipse-mosquitto/mosquitto/blob/v2.0.21/src/loop.c), the save comes after the packets of all clients have been handled. [References](../references.md#mosquitto-changes).
 # [^nodelay]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `set_tcp_nodelay`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
-# [^postgresql]: PostgreSQL 17, [Asynchronous commit](https://www.postgresql.org/docs/17/wal-async-commit.html). [References](../references.md#postgresql-docs).
-# [^group]: PostgreSQL 17, [WAL configuration](https://www.postgresql.org/docs/17/wal-configuration.html), on `commit_delay`. [References](../references.md#postgresql-docs).
+# [^postgresql]: PostgreSQL 18, [Asynchronous commit](https://www.postgresql.org/docs/18/wal-async-commit.html). [References](../references.md#postgresql-docs).
+# [^group]: PostgreSQL 18, [WAL configuration](https://www.postgresql.org/docs/18/wal-configuration.html), on `commit_delay`. [References](../references.md#postgresql-docs).
