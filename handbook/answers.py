@@ -142,6 +142,30 @@ def _known(key: str, among: Iterable[str], what: str) -> str:
     return key
 
 
+@dataclass(frozen=True)
+class AtWork:
+    """What a pattern's own snippet kept when a leader was killed while it was at work."""
+
+    broker: Broker
+    says: str
+    by_hand: str
+    server: str
+    test: str
+
+
+def at_work(root: Path, pattern: str) -> AtWork:
+    """Return what the snippet of a pattern did in a cluster of three."""
+    content = atlas.read(root / FOLDER / "patterns.json")
+    said = content[_known(pattern, content, "pattern")]
+    return AtWork(
+        named(said["broker"]),
+        filled(said["says"], said["runs"]),
+        said["by_hand"],
+        said["server"],
+        said["test"],
+    )
+
+
 # On one server.
 
 

@@ -34,7 +34,7 @@ def _lines(code: str) -> dict[str, int]:
     """Return where functions and classes begin. Pages name most files of tests many times."""
     found: dict[str, int] = {}
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.setdefault(node.name, node.lineno)
     return found
 

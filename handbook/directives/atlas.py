@@ -3,7 +3,8 @@
 `::: atlas matrix` is a row for each question and a column for each broker, with a filter, and
 `::: atlas trials too-long too-old` the same for a few questions. `::: atlas group Limits` has the
 sentences of a group, a section for each question; `::: atlas said too-long-redis-maxlen` those of
-a few answers, in a list. `::: atlas disagreements` is where documentation and run differ, and
+a few answers, in a list, and `::: atlas pattern work_queue` what that pattern's snippet did in a
+cluster. `::: atlas disagreements` is where documentation and run differ, and
 `::: atlas versions` says what ran, and when. `::: atlas plot leader-killed` draws.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from handbook import page
-from handbook.answers import GROUPS, Answer, Asked, answers, asked, called
+from handbook.answers import GROUPS, Answer, Asked, answers, asked, at_work, called
 from handbook.atlas import ALONE
 from handbook.brokers import BROKERS, Broker
 from handbook.directives import atlas_plots
@@ -196,14 +197,14 @@ def _beside(project: Project, answer: Answer) -> str:
             if answer.documented.agrees
             else f" [The documentation says otherwise]({_to(DISAGREEMENTS)}#{answer.anchor})."
         )
-    links = [f"[Test]({_test(project, answer)})"]
+    links = [f"[Test]({_test(project, answer.test)})"]
     if answer.history:
         links.append(f"[History]({_to(answer.history)})")
     return f"{said} {' · '.join(links)}"
 
 
-def _test(project: Project, answer: Answer) -> str:
-    path, _, name = answer.test.partition("#")
+def _test(project: Project, test: str) -> str:
+    path, _, name = test.partition("#")
     return project.source(path, test_line(project.root, path, name) if name else None)
 
 
@@ -215,6 +216,16 @@ def said(project: Project, anchors: str) -> str:
         f"- {f'**{answer.broker.label}**: ' if several else ''}"
         f"[{_heading(one)}]({_to(one.page)}#{answer.anchor}) {answer.called}: {answer.says}"
         for one, answer in found
+    )
+
+
+def pattern(project: Project, name: str) -> str:
+    """Return what a pattern's snippet kept when the leader of a cluster was killed."""
+    one = at_work(project.root, name)
+    said = " ".join(part for part in (one.says, one.by_hand) if part)
+    return (
+        f"In a cluster of three, the leader killed while this snippet was at work:\n\n"
+        f"- **{one.broker.label}**: {said} Seen on {one.server}. [Test]({_test(project, one.test)})"
     )
 
 
@@ -310,5 +321,6 @@ _PARTS_OF: dict[str, Callable[[Project, str], str]] = {
     "trials": trials,
     "group": group,
     "said": said,
+    "pattern": pattern,
     "plot": atlas_plots.expand,
 }

@@ -183,6 +183,27 @@ def test_a_few_answers_are_said_in_a_list(tmp_path: Path) -> None:
     assert "- **NATS JetStream**: [It dies.](../atlas/fail-over.md#leader-killed-nats-r3)" in two
 
 
+def test_a_patterns_snippet_in_a_cluster_is_said_with_its_test(tmp_path: Path) -> None:
+    made = project(tmp_path, {}, default=True)
+    said = {
+        "broker": "nats",
+        "says": "{confirmed} tasks were confirmed.",
+        "by_hand": "An operator helped.",
+        "server": "NATS 2.15.3",
+        "test": "tests/too_long.py#work_queue",
+        "runs": [{"confirmed": 120}, {"confirmed": 119}],
+    }
+    (tmp_path / "docs/data/atlas/patterns.json").write_text(json.dumps({"work_queue": said}))
+    with (tmp_path / "tests/too_long.py").open("a") as file:
+        file.write("async def work_queue(): ...\n")
+    assert expand(made, "pattern work_queue").endswith(
+        "- **NATS JetStream**: 119 to 120 tasks were confirmed. An operator helped. Seen on NATS"
+        " 2.15.3. [Test](https://example.org/repository/blob/main/tests/too_long.py#L3)"
+    )
+    with pytest.raises(EvidenceError, match="no pattern 'work-queue'; near it: work_queue"):
+        expand(made, "pattern work-queue")
+
+
 def test_where_documentation_and_run_differ_both_are_said(tmp_path: Path) -> None:
     made = project(tmp_path, {"lost": 7}, documented=OTHERWISE)
     promised(tmp_path, PROMISED)
@@ -248,7 +269,10 @@ def test_the_plot_says_in_words_what_it_shows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("all", "takes matrix, disagreements, versions, or trials, group, said, plot and what"),
+        (
+            "all",
+            "takes matrix, disagreements, versions, or trials, group, said, pattern, plot and what",
+        ),
         ("group", "takes matrix"),
         ("group Colour", "no group 'Colour'; there are: What a confirm means, Fail-over"),
         ("plot x", "there are: leader-killed"),
