@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve site book test survival mutants check record benchmark atlas brokers servers lock clean
+.PHONY: help serve site book test survival mutants check check-style check-types check-snippets record benchmark atlas brokers servers lock clean
 
 help:
 	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000 (or PORT=8001)"
@@ -24,7 +24,8 @@ help:
 	@echo "make servers  fetch the servers, without starting them"
 	@echo "make record   rewrite outputs, pictures and docs/data from a run (ARGS=\"-k redis\")"
 	@echo "make benchmark  measure what safety costs, five minutes: keep the machine quiet"
-	@echo "make atlas    what confirms are worth in clusters of three (ARGS=\"--broker nats\")"
+	@echo "make atlas    what each broker guarantees, in clusters of three and on one server"
+	@echo "              (ARGS=\"--broker nats\", or --help)"
 	@echo "make lock     resolve the dependencies anew into requirements.txt"
 	@echo "make clean    remove what set-up put into this folder"
 
@@ -62,12 +63,19 @@ book: site
 	$(BIN)/python -m handbook.book site/$(BOOK)
 
 check: .venv/ready
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-style check-types check-snippets
+
+check-style:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy handbook tests docs/labs
-	$(BIN)/python -m tests.snippets.types
 	$(BIN)/rumdl check --quiet .
 	$(BIN)/typos
+
+check-types:
+	$(BIN)/mypy handbook tests docs/labs
+
+check-snippets:
+	$(BIN)/python -m tests.snippets.types
 
 # ARGS choose a part, for which the checks do not run; npm is for tests of the site. Everything runs
 # on the newest servers, then on the stable ones what needs a server: of a part it may be nothing,
@@ -99,7 +107,8 @@ record: servers
 benchmark: servers
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 
-# What each broker keeps when servers, links and power fail; Linux, and root: see tests/atlas.
+# What each broker guarantees, on one server, and when servers, links and power of a cluster fail,
+# which needs Linux and root: see tests/atlas.
 atlas: servers
 	$(BIN)/python -m tests.atlas $(ARGS)
 
