@@ -116,9 +116,8 @@ def _line(one: Asked, same: Sequence[Answer], *, alone: bool, named: bool) -> st
     kind, mark = ("holds", "✓") if same[0].holds else ("differs", "✗")
     short = inline(same[0].short)
     links = ", ".join(
-        f'<a{_id(answer.anchor, named=named)} href="{escape(_link(one, answer))}"'
-        f' title="{escape(answer.setting.replace("`", ""))}">'
-        f"{short if alone else escape(_name(answer))}</a>"
+        f"<a{_id(answer.anchor, named=named) if named else _title(answer)}"
+        f' href="{escape(_link(one, answer))}">{short if alone else escape(_name(answer))}</a>'
         for answer in same
     )
     said = links if alone else f"{short}: {links}"
@@ -127,6 +126,11 @@ def _line(one: Asked, same: Sequence[Answer], *, alone: bool, named: bool) -> st
 
 def _name(answer: Answer) -> str:
     return "default" if answer.default else answer.name or answer.setting.replace("`", "")
+
+
+def _title(answer: Answer) -> str:
+    """Return the setting by its options. The table of all answers leaves that to the sentences."""
+    return f' title="{escape(answer.setting.replace("`", ""))}"'
 
 
 def _none(one: Asked, broker: Broker) -> str:

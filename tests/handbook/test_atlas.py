@@ -165,7 +165,7 @@ def test_settings_that_show_the_same_are_one_line_with_a_link_each(tmp_path: Pat
     single["trials"]["too-long-redis-minid"] = TRIAL | {"setting": "`MINID`"}
     file.write_text(json.dumps(single))
     [line] = re.findall(r"5 dropped: (.*?)</div>", expand(made, "trials too-long"))
-    assert re.findall(r'title="(.*?)">(.*?)</a>', line) == [
+    assert re.findall(r'title="(.*?)" href=.*?>(.*?)</a>', line) == [
         ("MAXLEN = 10", "default"),
         ("MINID", "minid"),
     ]
