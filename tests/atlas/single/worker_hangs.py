@@ -349,7 +349,7 @@ def _hangs(connection: psycopg.Connection[Any]) -> None:
     documented=Documented(
         agrees=True,
         says="`idle_in_transaction_session_timeout` is 0 by default, which disables it.",
-        source="https://www.postgresql.org/docs/17/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT",
+        source="https://www.postgresql.org/docs/18/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT",
     ),
 )
 def postgresql_no_limit(server: Server) -> Numbers:
@@ -382,7 +382,7 @@ def postgresql_no_limit(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="It ends a session that has been idle in an open transaction for longer, so that it holds no locks for too long.",
-        source="https://www.postgresql.org/docs/17/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT",
+        source="https://www.postgresql.org/docs/18/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT",
     ),
 )
 def postgresql_idle_in_transaction(server: Server) -> Numbers:
