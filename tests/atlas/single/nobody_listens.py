@@ -182,8 +182,8 @@ def kafka_no_auto_create(server: Server) -> Numbers:
     says="No stream has the subject, and `publish()` raised `NoStreamResponseError` at once.",
     documented=Documented(
         agrees=True,
-        says="A JetStream publish is a request: when no stream listens to its subject, the client is told that there are no responders.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="A request to a subject on which nobody listens is answered at once by the server, with the status of no responders. A publish to JetStream is such a request.",
+        source="https://docs.nats.io/nats-concepts/core-nats/request-reply/reqreply",
     ),
 )
 def nats_jetstream(server: Server) -> Numbers:
@@ -205,8 +205,8 @@ def nats_jetstream(server: Server) -> Numbers:
     says="Nobody had subscribed to the subject. `publish()` and `flush()` went through, and the message was gone: a subscriber that came after that got nothing.",
     documented=Documented(
         agrees=True,
-        says="Core NATS delivers at most once: a message without a subscriber that is there at that moment is not received.",
-        source="https://docs.nats.io/nats-concepts/core-nats",
+        says="Core NATS delivers at most once: if nobody listens on the subject, or is not active when the message is sent, it is not received.",
+        source="https://docs.nats.io/nats-concepts/what-is-nats",
     ),
 )
 def nats_core(server: Server) -> Numbers:

@@ -169,7 +169,7 @@ def nats_timeout(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="JetStream ignores a message whose `Nats-Msg-Id` it has seen within the duplicate window, of two minutes by default.",
-        source="https://docs.nats.io/using-nats/developer/develop_jetstream/model_deep_dive",
+        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#message-deduplication",
     ),
 )
 def nats_message_id(server: Server) -> Numbers:

@@ -215,7 +215,7 @@ def redis_no_limit(server: Server) -> Numbers:
     says="Each `XADD` was answered, and the oldest {dropped} entries were gone, although the group had not read them.",
     documented=Documented(
         agrees=True,
-        says="`MAXLEN` evicts the oldest entries when a stream has reached a length. The page does not say that it looks at no group.",
+        says="`MAXLEN` evicts entries beyond a length, by default regardless of whether a group still refers to them. From 8.2, `ACKED` only takes those that all groups have acknowledged.",
         source="https://redis.io/docs/latest/commands/xadd/",
     ),
 )
