@@ -218,9 +218,14 @@ def said(project: Project, anchors: str) -> str:
     several = len({answer.broker.key for _, answer in found}) > 1
     return "\n".join(
         f"- {f'**{answer.broker.label}**: ' if several else ''}"
-        f"[{_heading(one)}]({_to(one.page)}#{answer.anchor}) {answer.called}: {answer.says}"
+        f"[{_heading(one)}]({_to(one.page)}#{answer.anchor}) {answer.called}: {_brief(one, answer)}"
         for one, answer in found
     )
+
+
+def _brief(one: Asked, answer: Answer) -> str:
+    """Return what was seen, without what clusters are measured by beside."""
+    return answer.says.partition("; ")[0] + "." if one.three else answer.says
 
 
 def pattern(project: Project, name: str) -> str:
