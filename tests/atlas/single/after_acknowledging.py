@@ -47,7 +47,7 @@ async def _queue(server: Server) -> None:
     says="With its acknowledgement, each message was gone from the queue.",
     documented=Documented(
         agrees=True,
-        says="The broker may mark a message for deletion when its delivery is acknowledged.",
+        says="An acknowledgement says that the message was processed and can be marked for deletion.",
         source="https://www.rabbitmq.com/docs/confirms",
     ),
 )
@@ -82,7 +82,7 @@ async def _stream(server: Server) -> list[int]:
     says="All {there} acknowledged messages were still in the stream. It keeps them without end unless `x-max-age` or `x-max-length-bytes` is set.",
     documented=Documented(
         agrees=True,
-        says="Consuming from a stream removes nothing; messages stay until retention expires, and there is no retention unless it is set.",
+        says="Reading a stream removes nothing, and the log grows until the disk is full unless retention is set.",
         source="https://www.rabbitmq.com/docs/4.3/streams",
     ),
 )
@@ -117,8 +117,8 @@ async def _topic(server: Server) -> tuple[list[int], str]:
     says="All {there} messages whose offset the group had committed were still in the topic. It keeps them for {days} days.",
     documented=Documented(
         agrees=True,
-        says="Events are not deleted after consumption; a topic's setting says for how long they are kept, by default 604,800,000 ms.",
-        source="https://kafka.apache.org/documentation/#topicconfigs_retention.ms",
+        says="Events are not deleted after consumption; a setting of the topic says for how long they are kept.",
+        source="https://kafka.apache.org/intro",
     ),
 )
 def kafka_committed(server: Server) -> Numbers:
@@ -153,7 +153,7 @@ async def _acknowledged(server: Server, retention: RetentionPolicy | None) -> in
     says="All {there} acknowledged messages were still in the stream. Without a limit, it keeps them without end.",
     documented=Documented(
         agrees=True,
-        says="Under limits retention, the default, messages stay until a limit is reached, whether they were acknowledged or not.",
+        says="Under `LimitsPolicy`, the default, what deletes messages is a limit that is hit, if any is set.",
         source="https://docs.nats.io/nats-concepts/jetstream/streams",
     ),
 )
@@ -277,7 +277,7 @@ def mqtt_session(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A retained message is stored until the next one with its topic replaces it.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901104",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
     ),
 )
 def mqtt_retained(server: Server) -> Numbers:

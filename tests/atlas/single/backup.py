@@ -90,7 +90,7 @@ async def _rest(server: Server) -> list[int]:
     says="The queue was there with its settings, and none of the {missing} messages that had waited.",
     documented=Documented(
         agrees=True,
-        says="Definitions are the topology, users and policies; messages are not part of them and have to be backed up from the folder of a stopped node.",
+        says="A node has two types of data, definitions and messages. Definitions can be exported and imported; for messages, its folder is copied.",
         source="https://www.rabbitmq.com/docs/backup",
     ),
 )
@@ -113,7 +113,7 @@ def rabbitmq_definitions(server: Server) -> Numbers:
     says=f"{SAYS} The node had to be stopped for the copy.",
     documented=Documented(
         agrees=True,
-        says="To back up messages, stop the node and copy its data directory; a copy of a running node's can be inconsistent.",
+        says="To back up messages on a node, it must be stopped first.",
         source="https://www.rabbitmq.com/docs/backup",
     ),
 )
@@ -204,7 +204,7 @@ class Snapshots:
     says=f"{SAYS} The durable consumer was in the snapshot too.",
     documented=Documented(
         agrees=True,
-        says="A stream can be backed up while it is in use, with its configuration, its messages and the state of its consumers, and restored under its name.",
+        says="A snapshot can be made of any stream whose storage is a file, and has its durable consumers in it too.",
         source="https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/disaster_recovery",
     ),
 )
@@ -267,7 +267,7 @@ def _load(own: Server, snapshot: bytes) -> list[str]:
     says=SAYS,
     documented=Documented(
         agrees=True,
-        says="The file of a snapshot is never changed once it is there, so it can be copied while the server runs.",
+        says="The file of a snapshot can be copied while the server runs, as it is never modified once it is there.",
         source="https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/",
     ),
 )
@@ -286,7 +286,7 @@ def redis_bgsave(server: Server) -> Numbers:
     says="The server started without an error and was empty: with `appendonly yes`, it did not read the snapshot. None of the {missing} messages was there.",
     documented=Documented(
         agrees=True,
-        says="If the append-only file is on, it is what Redis starts from, and not the snapshot.",
+        says="With `appendonly yes`, Redis starts from the append-only file. To switch from snapshots to it, turn it on while the server runs: to change the configuration and restart can lose data.",
         source="https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/",
     ),
 )
@@ -335,7 +335,7 @@ def mqtt_default(server: Server) -> Numbers:
     says=SAYS,
     documented=Documented(
         agrees=True,
-        says="On SIGUSR1, Mosquitto writes its persistence file at once.",
+        says="On SIGUSR1, Mosquitto writes its persistence file, if persistence is on.",
         source="https://mosquitto.org/man/mosquitto-8.html",
     ),
 )

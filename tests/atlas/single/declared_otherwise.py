@@ -87,7 +87,7 @@ async def _set_policy(server: Rabbitmq) -> list[int]:
     says="An operator set a policy with a limit of {limit}. The service declared its queue as before, and the limit held: the oldest {dropped} messages were dropped.",
     documented=Documented(
         agrees=True,
-        says="Policies can be changed at any time without declaring the queue again, which is why they are recommended over arguments.",
+        says="To change an argument, the queue has to be deleted and declared again; policies were introduced to avoid that.",
         source="https://www.rabbitmq.com/docs/policies",
     ),
 )
@@ -260,7 +260,7 @@ def redis_group(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="The expiry is given anew with each connection; if it is 0 or left out, the session ends when the connection does.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901048",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
     ),
 )
 def mqtt_expiry(server: Server) -> Numbers:
@@ -289,7 +289,7 @@ def mqtt_expiry(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A subscription with the same topic filter replaces the one that exists; its maximum QoS can differ.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901168",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
     ),
 )
 def mqtt_qos(server: Server) -> Numbers:

@@ -296,7 +296,7 @@ def redis_nomkstream(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With clean start, the server discards the session under that client id. To the client that is connected under it, it sends a DISCONNECT with 0x8E, session taken over.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901039",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
     ),
 )
 def mqtt_default(server: Server) -> Numbers:

@@ -292,7 +292,7 @@ def mqtt_session(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A retained message replaces the one before it of its topic, and goes to whoever subscribes later.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901104",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
     ),
 )
 def mqtt_retained(server: Server) -> Numbers:

@@ -70,7 +70,7 @@ async def _restart_queue(server: Server, *, durable: bool, persistent: bool) -> 
     says="The client was told `CONNECTION_FORCED`. The queue was gone, and with it all {gone} confirmed messages.",
     documented=Documented(
         agrees=True,
-        says="Durable queues are recovered when a node starts; others are deleted when it stops.",
+        says="Durable queues are recovered when a node starts, with the messages in them that were published as persistent.",
         source="https://www.rabbitmq.com/docs/queues",
     ),
 )
@@ -229,7 +229,7 @@ def _restart_redis(own: Server) -> list[str]:
     says="A worker that waited got a `ConnectionError`. The server wrote a snapshot before it ended, and all {there} entries were there.",
     documented=Documented(
         agrees=True,
-        says="On SIGTERM Redis does as for `SHUTDOWN`: it saves a snapshot if save points are configured.",
+        says="On SIGTERM, Redis saves a snapshot before it ends if it is configured to persist with RDB files.",
         source="https://redis.io/docs/latest/operate/oss_and_stack/reference/signals/",
     ),
 )

@@ -198,7 +198,7 @@ async def _second_consumer(server: Server, retention: RetentionPolicy | None) ->
     says="A new durable consumer got all {again} messages again, in order.",
     documented=Documented(
         agrees=True,
-        says="The default policy of a consumer is to begin with the earliest message of the stream.",
+        says="`DeliverAll` is the default policy of a consumer: it begins with the earliest message of the stream.",
         source="https://docs.nats.io/nats-concepts/jetstream/consumers",
     ),
 )
@@ -238,7 +238,7 @@ def _work_off_stream(client: Any) -> None:
     says="The group was set back to the beginning, and got all {again} entries again, in order, as `XACK` had left them in the stream.",
     documented=Documented(
         agrees=True,
-        says="`XGROUP SETID` with 0 makes the consumers of a group process all messages again.",
+        says="`XGROUP SETID` sets the id that was delivered last; 0 resets the group to the start.",
         source="https://redis.io/docs/latest/commands/xgroup-setid/",
     ),
 )
@@ -312,7 +312,7 @@ def mqtt_session(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="For each topic there is at most one retained message, the newest.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901104",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
     ),
 )
 def mqtt_retained(server: Server) -> Numbers:

@@ -117,7 +117,7 @@ async def _stream_offset(server: Server) -> tuple[int, int]:
     says="Unread messages were deleted. A consumer that asked for the next offset after its last one got a later one, without an error; the gap in `x-stream-offset` is the only sign.",
     documented=Documented(
         agrees=True,
-        says="Retention truncates a stream by whole segments, whether somebody has read them or not.",
+        says="Retention discards the oldest data of the log, by whole segments, going by size and age alone.",
         source="https://www.rabbitmq.com/docs/4.3/streams",
     ),
 )
@@ -304,7 +304,7 @@ async def _too_old(server: Server) -> tuple[int, int]:
     says="{deleted} unread messages were deleted. The durable consumer went on with the next one, without an error; the gap in the stream's sequence is the only sign.",
     documented=Documented(
         agrees=True,
-        says="A stream's limits, `MaxAge` among them, are enforced whether or not a consumer has acknowledged a message.",
+        says="A stream's limits are enforced under each retention policy: messages are deleted even if a consumer did not receive them.",
         source="https://docs.nats.io/nats-concepts/jetstream/streams",
     ),
 )
@@ -398,7 +398,7 @@ def redis_trimmed(server: Server) -> Numbers:
     says="{confirmed} messages were confirmed while the consumer was away, and it got {kept}. The newest {dropped} were dropped, without a sign to producer or consumer.",
     documented=Documented(
         agrees=True,
-        says="`max_queued_messages` is the number of messages of QoS 1 and 2 that wait for each client, 1000 by default; those beyond it are dropped silently.",
+        says="`max_queued_messages` is the largest number of messages of QoS 1 and 2 that wait for a client, beside those in flight; 1000 by default.",
         source="https://mosquitto.org/man/mosquitto-conf-5.html",
     ),
 )
@@ -435,7 +435,7 @@ def mqtt_default(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="When the session expiry interval has passed, the server deletes the session; its state includes the messages that wait for the client.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901048",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
     ),
 )
 def mqtt_session_expires(server: Server) -> Numbers:

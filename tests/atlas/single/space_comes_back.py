@@ -99,7 +99,7 @@ def rabbitmq_classic(server: Server) -> Numbers:
     says="The folder had grown by {full} MB with the backlog, and {after} MB of them were left right after all was acknowledged: they are in the write-ahead log, of which a file is replaced when it is full.",
     documented=Documented(
         agrees=True,
-        says="Quorum queues of a node share a write-ahead log; a file of it is rolled over at 512 MB by default, and disk space has to be planned for several times as much.",
+        says="The quorum queues of a node share a write-ahead log; when its file reaches a limit, 512 MB by default, it is flushed to segment files.",
         source="https://www.rabbitmq.com/docs/quorum-queues",
     ),
 )
@@ -250,7 +250,7 @@ def redis_xack(server: Server) -> Numbers:
     says="The folder had grown by {full} MB with the backlog, and not become smaller when all was acknowledged and deleted. After `BGREWRITEAOF`, {after} MB of them were left.",
     documented=Documented(
         agrees=True,
-        says="The append-only file grows with each write; Redis rewrites it by itself when it has doubled and has at least 64 MB, both by default.",
+        says="The append-only file grows with each write; Redis rewrites it in the background when it gets too big, with the shortest sequence of commands that makes the same data.",
         source="https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/",
     ),
 )
