@@ -320,7 +320,7 @@ def postgresql_open_transaction(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="It ends a session that has waited for a query of its client within a transaction for longer.",
-        source="https://www.postgresql.org/docs/17/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT",
+        source="https://www.postgresql.org/docs/18/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT",
     ),
 )
 def postgresql_select(server: Server) -> Numbers:

@@ -115,37 +115,66 @@ def kafka_one_partition(server: Server) -> Numbers:
 @trial(
     ASKED,
     "kafka",
-    "two partitions, `enable_auto_commit=False`",
+    "two partitions, a commit after all",
+    holds=False,
+    short="a partition moves, {done} twice",
+    says="One of the two partitions went over to the second worker. It began at the offset that was committed: the {done} records of it that the first one had taken and not yet committed came to the second one as well.",
+)
+def kafka_commit_after_all(server: Server) -> Numbers:
+    before, after = asyncio.run(_two_partitions(server, len(NUMBERS), commits=False))
+    assert sorted(before) == [*NUMBERS]
+    again = [number for number in after if number % 2 == after[0] % 2]
+    assert sorted(again) == [number for number in NUMBERS if number % 2 == after[0] % 2]
+    return {"done": len(again)}
+
+
+@trial(
+    ASKED,
+    "kafka",
+    "two partitions, a commit after each record",
     holds=True,
     short="a partition moves",
-    says="One of the two partitions went over to the second worker. It began at the offset that was committed: of the {done} records of it that the first one had taken and not committed, it got all a second time.",
+    says="One of the two partitions went over to the second worker, and each of the {waited} records that waited was done once.",
 )
-def kafka_two_partitions(server: Server) -> Numbers:
-    async def proof() -> int:
-        address, early = server.address, {"auto_offset_reset": "earliest"}
-        await with_kafka.create(address, partitions=2)
-        await with_kafka.publish(address, NUMBERS, partitions=2)
-        settings: dict[str, Any] = {"enable_auto_commit": False}
-        async with with_kafka.consuming(address, **early, **settings) as first:
-            taken: set[int] = set()
-            while len(taken) < len(NUMBERS):
-                record = await asyncio.wait_for(first.getone(), SECONDS)
-                taken.add(int(record.value))
-            async with with_kafka.consuming(address, **early, **settings) as second:
+def kafka_commit_after_each(server: Server) -> Numbers:
+    before, after = asyncio.run(_two_partitions(server, 4, commits=True))
+    assert sorted(before + after) == [*NUMBERS]
+    return {"waited": len(after)}
 
-                async def shared() -> bool:
-                    return len(first.assignment()) == len(second.assignment()) == 1
 
-                await comes(shared)
-                [place] = second.assignment()
-                again: set[int] = set()
-                while len(again) < len(NUMBERS) // 2:
-                    record = await asyncio.wait_for(second.getone(), SECONDS)
-                    again.add(int(record.value))
-        assert again == {number for number in NUMBERS if number % 2 == place.partition}
-        return len(again)
+async def _two_partitions(
+    server: Server, takes: int, *, commits: bool
+) -> tuple[list[int], list[int]]:
+    """Return what the first worker takes alone, and what comes when the second one is there.
 
-    return {"done": asyncio.run(proof())}
+    Without commits, that is what comes to the second one.
+    """
+    address, early = server.address, {"auto_offset_reset": "earliest"}
+    await with_kafka.create(address, partitions=2)
+    await with_kafka.publish(address, NUMBERS, partitions=2)
+    settings: dict[str, Any] = {"enable_auto_commit": False}
+    before: list[int] = []
+    after: list[int] = []
+    async with with_kafka.consuming(address, **early, **settings) as first:
+        for _ in range(takes):
+            record = await asyncio.wait_for(first.getone(), SECONDS)
+            before.append(int(record.value))
+            if commits:
+                await first.commit()
+        async with with_kafka.consuming(address, **early, **settings) as second:
+
+            async def shared() -> bool:
+                return len(first.assignment()) == len(second.assignment()) == 1
+
+            await comes(shared)
+            workers = (first, second) if commits else (second,)
+            expected = len(NUMBERS) - takes if commits else len(NUMBERS) // 2
+            async with asyncio.timeout(SECONDS):
+                while len(after) < expected:
+                    for worker in workers:
+                        got = await worker.getmany(timeout_ms=200)
+                        after += [int(one.value) for ones in got.values() for one in ones]
+    return before, after
 
 
 async def _nats(server: Server, batch: int) -> int:
@@ -287,7 +316,7 @@ def mqtt_receive_maximum(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With `SKIP LOCKED`, rows that can't be locked at once are skipped; it is there for several consumers of a table that is used like a queue.",
-        source="https://www.postgresql.org/docs/17/sql-select.html#SQL-FOR-UPDATE-SHARE",
+        source="https://www.postgresql.org/docs/18/sql-select.html#SQL-FOR-UPDATE-SHARE",
     ),
 )
 def postgresql_skip_locked(server: Server) -> Numbers:
