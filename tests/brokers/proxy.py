@@ -16,6 +16,7 @@ class _Pair:
 
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     silent: bool = False
+    deaf: bool = False
 
     def close(self) -> None:
         for writer in self.writers:
@@ -63,7 +64,8 @@ class Proxy:
     ) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
-                if not pair.silent:  # else it is swallowed; our kernel has acknowledged it
+                # Else it is swallowed; our kernel has acknowledged it.
+                if not pair.silent and (is_client or not pair.deaf):
                     to.write(data)
                     await to.drain()
         if is_client or not pair.silent:
@@ -85,6 +87,15 @@ class Proxy:
         async def now() -> None:
             for pair in self._pairs:
                 pair.silent = True
+
+        asyncio.run_coroutine_threadsafe(now(), self._loop).result(60)
+
+    def deafen(self) -> None:
+        """Let no answer through from now on: what clients say still reaches the server."""
+
+        async def now() -> None:
+            for pair in self._pairs:
+                pair.deaf = True
 
         asyncio.run_coroutine_threadsafe(now(), self._loop).result(60)
 

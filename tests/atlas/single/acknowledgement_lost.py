@@ -286,21 +286,13 @@ def mqtt_qos_1(server: Server) -> Numbers:
     return {}
 
 
-@trial(
-    ASKED,
-    "postgresql",
-    "`COMMIT`, with the work in the same transaction",
-    default=True,
-    holds=True,
-    short="worker learns, undone",
-    says="The worker's `COMMIT` ended with an error, another worker got the row, and what the first had written in that transaction was not there.",
-)
-def postgresql_commit(server: Server) -> Numbers:
+@contextmanager
+def working(server: Server) -> Iterator[tuple[Proxy, psycopg.Connection, psycopg.Connection]]:
+    """Let a worker do all but its COMMIT; yield its proxy, its connection and another one."""
     with (
         between(server) as (proxy, address),
         with_postgresql.connect(server) as other,
         psycopg.connect(address, autocommit=True) as worker,
-        ThreadPoolExecutor(1) as thread,
     ):
         with_postgresql.declare(other)
         other.execute("CREATE TABLE views (body text)")
@@ -310,6 +302,20 @@ def postgresql_commit(server: Server) -> Numbers:
         assert taken
         worker.execute("INSERT INTO views VALUES (%s)", [taken[1]])
         with_postgresql.acknowledge(worker, taken[0])
+        yield proxy, worker, other
+
+
+@trial(
+    ASKED,
+    "postgresql",
+    "`COMMIT`, with the work in the same transaction; it does not arrive",
+    default=True,
+    holds=True,
+    short="worker learns, undone",
+    says="The worker's `COMMIT` ended with an error, another worker got the row, and what the first had written in that transaction was not there.",
+)
+def postgresql_commit(server: Server) -> Numbers:
+    with working(server) as (proxy, worker, other), ThreadPoolExecutor(1) as thread:
         proxy.silence()
         commit = thread.submit(worker.execute, "COMMIT")
         proxy.cut()
@@ -324,4 +330,25 @@ def postgresql_commit(server: Server) -> Numbers:
         wait_until(came, "the row to be free")
         assert again == ["0"]
         assert other.execute("SELECT FROM views").rowcount == 0
+    return {}
+
+
+@trial(
+    ASKED,
+    "postgresql",
+    "`COMMIT`, with the work in the same transaction; only its answer gets lost",
+    holds=True,
+    short="done once, error",
+    says="The worker's `COMMIT` ended with an error although it was carried out: nobody got the row again, and what the worker had written was there.",
+)
+def postgresql_answer_to_commit(server: Server) -> Numbers:
+    with working(server) as (proxy, worker, other), ThreadPoolExecutor(1) as thread:
+        proxy.deafen()
+        commit = thread.submit(worker.execute, "COMMIT")
+        wait_until(lambda: not with_postgresql.waiting(other), "the commit to be carried out")
+        proxy.cut()
+        with pytest.raises(psycopg.OperationalError):
+            commit.result(60)
+        assert with_postgresql.work(other) is None
+        assert other.execute("SELECT FROM views").rowcount == 1
     return {}

@@ -214,6 +214,8 @@ def _mqtt(server: Server, qos: int, came: list[str]) -> None:
         worker.subscribe("videos", qos)
         lost.on_mqtt(server, qos, ["0"])
         worker.comes(*came)
+        worker.settled()
+        assert worker.bodies() == came
         assert not any(message.dup for message in worker.received)
 
 

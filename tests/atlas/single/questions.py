@@ -58,7 +58,7 @@ QUESTIONS = {
             "memory-full",
             CONFIRM,
             "The server's memory is used up: is a message confirmed, refused, or neither?",
-            "The server may use a few megabytes. Messages are published until one does not get through.",
+            "The server may use little memory. Messages are published until one does not get through, or until there are many more than that memory has room for.",
         ),
         Question(
             "two-workers",
@@ -88,7 +88,7 @@ QUESTIONS = {
             "confirm-lost",
             TWICE,
             "The confirm gets lost and the producer sends again: is the message there twice?",
-            "The server has the message, and the producer gets no confirm. Its client or the application publishes the same message a second time at once.",
+            "The same message reaches the server a second time: the application publishes it again, with the same id, or the client does by itself, as its confirm was thrown away.",
         ),
         Question(
             "window-over",

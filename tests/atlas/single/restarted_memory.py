@@ -137,6 +137,7 @@ def _mqtt(server: Server, qos: int) -> tuple[list[str], list[str]]:
         lost.on_mqtt(server, qos, ["0"], meanwhile)
         with with_mqtt.session(server, "worker", expiry=600) as worker:
             worker.comes("0")
+            worker.settled()
             after = worker.bodies()
     return before.bodies(), after
 

@@ -197,6 +197,8 @@ def _mqtt(server: Server, qos: int, came: str) -> None:
         worker.subscribe("videos", qos)
         lost.on_mqtt(server, qos, "012")
         worker.comes(*came)
+        worker.settled()
+        assert worker.bodies() == [*came]
 
 
 @trial(
