@@ -18,8 +18,8 @@ from tests.brokers.kafka import Kafka
 
 ASKED = "late-consumer"
 BEFORE, AFTER = [0, 1, 2], 3
-ALL = "It got all {got} that had been published before."
-NONE = "It got only what was published once it was there."
+ALL = "The consumer got all {got} that had been published before."
+NONE = "The consumer got only what was published once it was there."
 
 
 @trial(
@@ -29,7 +29,7 @@ NONE = "It got only what was published once it was there."
     default=True,
     holds=False,
     short="none",
-    says="There was no queue yet, so the exchange dropped what had been published, and confirmed it. It got only what was published once its queue was bound.",
+    says="There was no queue yet, so the exchange dropped what had been published, and confirmed it. The consumer got only what was published once its queue was bound.",
 )
 def rabbitmq_own_queue(server: Server) -> Numbers:
     async def proof() -> None:
@@ -149,7 +149,7 @@ async def _kafka(server: Kafka, **settings: Any) -> list[int]:
     default=True,
     holds=False,
     short="none",
-    says="It got only what was published once its group had a place in the topic. What had been published before was there, and it passed it over without a word.",
+    says="The consumer got only what was published once its group had a place in the topic. What had been published before was there, and the consumer passed it over without a word.",
     documented=Documented(
         agrees=True,
         says="The default of `auto_offset_reset` is `latest`: the most recent message.",
@@ -235,7 +235,7 @@ def nats_deliver_new(server: Server) -> Numbers:
     "`deliver_policy` all, the stream's `retention` interest",
     holds=False,
     short="none",
-    says="As no consumer was interested when they were published, the stream had confirmed the messages and not kept them. It got only what was published once it was there.",
+    says="As no consumer was interested when they were published, the stream had confirmed the messages and not kept them. The consumer got only what was published once it was there.",
     documented=Documented(
         agrees=True,
         says="What is published to a stream of this policy that has no consumers is deleted at once.",
@@ -265,7 +265,7 @@ def _redis(server: Server, **place: str) -> list[int]:
     default=True,
     holds=False,
     short="none",
-    says="It got only what was added once its group was there. What had been added before stayed in the stream, and the group passed it over.",
+    says="The consumer got only what was added once its group was there. What had been added before stayed in the stream, and the group passed it over.",
     documented=Documented(
         agrees=True,
         says="`$` is the id of the last entry, from which the group goes on.",
@@ -318,7 +318,7 @@ def _mqtt(server: Server, *, retain: bool = False, before: bool = False) -> list
     default=True,
     holds=False,
     short="none",
-    says="Nobody had subscribed yet, so the server dropped what had been published. It got only what was published once it had subscribed.",
+    says="Nobody had subscribed yet, so the server dropped what had been published. The consumer got only what was published once it had subscribed.",
 )
 def mqtt_subscribes_late(server: Server) -> Numbers:
     assert _mqtt(server) == [AFTER]
@@ -331,7 +331,7 @@ def mqtt_subscribes_late(server: Server) -> Numbers:
     "durable session, QoS 1, `retain`",
     holds=False,
     short="the last one",
-    says="It got the last one of the three that had been published before, and not the others.",
+    says="The consumer got the last one of the three that had been published before, and not the others.",
 )
 def mqtt_retained(server: Server) -> Numbers:
     assert _mqtt(server, retain=True) == [BEFORE[-1], AFTER]
@@ -344,7 +344,7 @@ def mqtt_retained(server: Server) -> Numbers:
     "durable session, QoS 1, subscribed once before",
     holds=True,
     short="all {got}",
-    says="It had connected and subscribed once before anything was published, and was away since. It got all {got} when it came back.",
+    says="The consumer had connected and subscribed once before anything was published, and was away since. It got all {got} when it came back.",
 )
 def mqtt_subscribed_before(server: Server) -> Numbers:
     found = _mqtt(server, before=True)
@@ -379,11 +379,11 @@ def postgresql_table(server: Server) -> Numbers:
     "`LISTEN` and `NOTIFY`, without a table",
     holds=False,
     short="none",
-    says="A notification is not stored: it got only what was sent once it listened.",
+    says="A notification is not stored: the consumer got only what was sent once it listened.",
     documented=Documented(
         agrees=True,
         says="`NOTIFY` sends to each client that has executed `LISTEN` before.",
-        source="https://www.postgresql.org/docs/17/sql-notify.html",
+        source="https://www.postgresql.org/docs/18/sql-notify.html",
     ),
 )
 def postgresql_listen(server: Server) -> Numbers:
