@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
-from tests.brokers import debian
+from tests.brokers import debian, kafka_features
 from tests.brokers.server import Server, wait_until
 from tests.brokers.versions import printed_by
 
@@ -187,6 +187,11 @@ class Kafka(Server):
 
         self._ask(delete)
         wait_until(lambda: not set(topics) & set(self.topics()), "Kafka to delete the topics")
+
+    def finalise(self, *, kind: int = kafka_features.UPGRADE, **levels: int) -> str | None:
+        """Set what the cluster may use, as `metadata_version=33`; return why it is refused."""
+        dotted = {feature.replace("_", "."): level for feature, level in levels.items()}
+        return self._ask(lambda admin: kafka_features.finalise(admin, dotted, kind))
 
     def _ask(self, question: Question[T]) -> T:
         return _run(ask(self.address, question))

@@ -17,6 +17,8 @@ import pytest
 
 from tests.brokers import SERVERS, Server, debian
 from tests.brokers.generations import NEWEST, STABLE, Generation
+from tests.brokers.kafka import Kafka
+from tests.brokers.kafka_features import SAFE_DOWNGRADE
 from tests.brokers.postgresql import Postgresql
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import from_folder
@@ -29,6 +31,8 @@ WAITING = [
 LAST, BACK = "transcode last.mp4", "transcode back.mp4"
 #: Where the older server reads what the newer one has left.
 AND_BACK = {"kafka", "nats", "redis"}
+#: Kafka's `metadata.version`, as `kafka-storage.sh version-mapping` prints it.
+METADATA_OF_4_3, METADATA_OF_4_4 = 30, 33
 #: Their messages carry no number of the delivery.
 COUNTS_NOTHING = {"kafka", "postgresql"}
 
@@ -86,6 +90,18 @@ def running(key: str) -> Iterator[Server]:
         server.close()
 
 
+def no_way_back_once_it_is_finalised(server: Kafka) -> None:
+    """Let the cluster use the format of 4.4: it is not lowered again, and 4.3 can't read it."""
+    replace(server, NEWEST)
+    assert server.finalise(metadata_version=METADATA_OF_4_4) is None
+    refused = server.finalise(metadata_version=METADATA_OF_4_3, kind=SAFE_DOWNGRADE)
+    assert refused is not None
+    assert f"downgrade from {METADATA_OF_4_4} to {METADATA_OF_4_3}" in refused
+    with pytest.raises(RuntimeError):
+        replace(server, STABLE)
+    assert f"No MetadataVersion with feature level {METADATA_OF_4_4}" in server.log.read_text()
+
+
 def workers(stage: Stage, mode: str) -> list[Actor]:
     return [stage.spawn("work", worker=name, mode=mode) for name in "AB"]
 
@@ -134,4 +150,6 @@ def test_work_goes_on_where_it_was(key: str, tmp_path: Path) -> None:
             later += workers(stage, "do")
             assert stage.happens(lambda: published(stage, BACK), *later)
             assert stage.happens(lambda: BACK in done_by(later), *later)
+        if isinstance(server, Kafka):
+            no_way_back_once_it_is_finalised(server)
         assert not {*DONE} & {*everything("taken", later)}
