@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,16 +61,20 @@ def test_nothing_is_left_behind_however_and_whenever_a_program_is_ended() -> Non
     print("seed", seed)
     chance = random.Random(seed)
     moments = sorted(chance.uniform(0, SECONDS) for _ in range(PROGRAMS))
-    began, disks = time.monotonic(), set[tuple[str, str]]()
+    began, disks, networks = time.monotonic(), set[tuple[str, str]](), set[str]()
     programs = [start(mark) for _ in moments]
-    ways = itertools.cycle((signal.SIGKILL, signal.SIGINT))
+    ways = itertools.cycle((signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
     for program, moment, way in zip(programs, moments, ways, strict=False):
         time.sleep(max(0.0, began + moment - time.monotonic()))
-        disks |= disks_of(program)
+        within = psutil.Process(program.pid).children(recursive=True)
+        disks |= disks_of(within)
+        networks |= networks_of(within) - networks_of([psutil.Process()])
         program.send_signal(way)
         program.wait(timeout=60)
     wait_until(lambda: not marked(mark), "every process to end")
     wait_until(lambda: all(sequence(disk) != at for disk, at in disks), "every disk to go")
+    # What holds a network is a process in it, or a mount.
+    wait_until(lambda: not networks & networks_of(psutil.process_iter()), "every network to go")
     assert mounts() == before
 
 
@@ -94,10 +99,19 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def disks_of(program: subprocess.Popen[bytes]) -> set[tuple[str, str]]:
-    """Return the loop devices that a program has mounted, each with the number of its use."""
+def networks_of(processes: Iterable[psutil.Process]) -> set[str]:
+    """Return the network namespaces in which processes are."""
     found = set()
-    for process in psutil.Process(program.pid).children(recursive=True):
+    for process in processes:
+        with suppress(OSError):
+            found.add(str(Path(f"/proc/{process.pid}/ns/net").readlink()))
+    return found
+
+
+def disks_of(processes: Iterable[psutil.Process]) -> set[tuple[str, str]]:
+    """Return the loop devices that processes have mounted, each with the number of its use."""
+    found = set()
+    for process in processes:
         with suppress(OSError):
             mounted = Path(f"/proc/{process.pid}/mounts").read_text()
             names = {line.split()[0] for line in mounted.splitlines()}
