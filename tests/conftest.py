@@ -32,6 +32,8 @@ OURS = (
     "tests/labs/",
     "tests/survival/test_can_fail.py",
 )
+#: Folders in which nothing asks a server: what runs on servers only need not load them.
+SERVERLESS = ("tests/docs/", "tests/handbook/", "tests/mutants/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,6 +103,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         pytest.skip(f"{item.name}: {error}")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Load nothing of which nothing would run."""
+    if not config.option.servers:
+        return None
+    folder = f"{collection_path.relative_to(config.rootpath).as_posix()}/"
+    return folder in (*OURS, *SERVERLESS) or None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each item with its broker; faults come first, as they wait for long, pages at the end.
 
@@ -114,6 +124,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = [item for item in items if not _asks_a_server(item)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if _asks_a_server(item)]
+    if lost := [
+        one.nodeid for one in items if one.nodeid.startswith(SERVERLESS) and _asks_a_server(one)
+    ]:
+        raise pytest.UsageError(f"on stable servers this would not run, see SERVERLESS: {lost[0]}")
     for item in items:
         if marker := item.get_closest_marker("broker"):
             item.user_properties.append(("broker", named(marker.args[0]).key))

@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-import matplotlib as mpl
 import pytest
 
-from handbook.labs.figures import STYLE, picture
 from handbook.labs.palette import CLASSES, SERIES
 from handbook.labs.plot import PlotError, inline
 from tests.records import ROOT
@@ -19,7 +17,11 @@ CSS = ROOT / "docs" / "assets" / "css"
 
 @pytest.fixture(autouse=True)
 def style() -> Iterator[None]:
-    """Draw as the kernel of a lab does."""
+    """Draw as the kernel of a lab does. What draws is loaded here: it takes a second."""
+    import matplotlib as mpl
+
+    from handbook.labs.figures import STYLE
+
     with mpl.rc_context(rc=STYLE):
         yield
 
@@ -27,6 +29,8 @@ def style() -> Iterator[None]:
 def drawn(colour: str = "C1", label: str = "A line that rises & a point.") -> str:
     """Return a figure with a line, markers and text."""
     from matplotlib.figure import Figure
+
+    from handbook.labs.figures import picture
 
     figure = Figure(label=label)
     axes = figure.subplots()
@@ -68,6 +72,8 @@ def test_a_colour_without_a_twin_is_refused() -> None:
 
 def test_letters_side_by_side_become_one_piece() -> None:
     from matplotlib.figure import Figure
+
+    from handbook.labs.figures import picture
 
     figure = Figure(label="Powers of ten.")
     figure.subplots().set_xlabel("$10^2$")
