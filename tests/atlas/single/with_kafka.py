@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from tests.brokers.clients import comes
+from tests.brokers.clients import SECONDS, comes
 from tests.brokers.kafka import ask
 
 TOPIC, GROUP = "videos", "workers"
@@ -72,12 +73,16 @@ async def publish(
 async def consuming(
     address: str, *names: str, group: str | None = GROUP, **settings: Any
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """Start a consumer with aiokafka's defaults but for what is given."""
+    """Start a consumer with aiokafka's defaults but for what is given.
+
+    It waits for a record for ever, so there is an end to all that is done with it.
+    """
     topics = names or (TOPIC,)
     consumer = AIOKafkaConsumer(*topics, bootstrap_servers=address, group_id=group, **settings)
     await consumer.start()
     try:
-        yield consumer
+        async with asyncio.timeout(3 * SECONDS):
+            yield consumer
     finally:
         await consumer.stop()
 
