@@ -124,9 +124,10 @@ def kafka_delete(server: Server) -> Numbers:
 async def _compacted(server: Server) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Return what is there at once, and when the cleaner has been there."""
     settings: Any = {"cleanup_policy": "compact", "min_cleanable_dirty_ratio": "0.01"}
-    await kafka.create(server.address, segment_ms="1000", **settings)
+    await kafka.create(server.address, **settings)
     await _send(server, *PUBLISHED)
     at_once = await _read(server)
+    await kafka.alter(server.address, segment_ms="1000", **settings)
     found: list[tuple[str, int]] = []
 
     async def cleaned() -> bool:

@@ -277,18 +277,20 @@ def nats_no_limit(server: Server) -> Numbers:
 
 async def _too_old(server: Server) -> tuple[int, int]:
     """Return the sequence that the consumer read last, and the one that it then gets."""
-    async with jetstream(server, stream=StreamConfig(max_age=0.5)) as context:
+    async with jetstream(server) as context:
         worker = await nats.durable(context)
         await nats.publish(context, "read")
         [message] = await nats.take(worker)
         read = message.metadata.sequence.stream
         await message.ack_sync(timeout=60)
         await nats.publish(context, *range(UNREAD))
+        await context.update_stream(StreamConfig(name=nats.STREAM, max_age=0.5))
 
         async def empty() -> bool:
             return (await context.stream_info(nats.STREAM)).state.messages == 0
 
         await comes(empty)
+        await context.update_stream(StreamConfig(name=nats.STREAM))
         await nats.publish(context, "next")
         [message] = await nats.take(worker)
         assert message.data == b"next"
@@ -431,7 +433,7 @@ def mqtt_default(server: Server) -> Numbers:
     "a durable session, `SessionExpiryInterval` of 1 s",
     holds=False,
     short="{deleted} deleted",
-    says="The server confirmed {deleted} messages for a consumer that was away, and deleted them with its session when that had expired. The consumer sees it when it comes back: *session present* is false.",
+    says="The server confirmed {deleted} messages for a consumer that acknowledged none of them and left, and deleted them with its session when that had expired. The consumer sees it when it comes back: *session present* is false.",
     documented=Documented(
         agrees=True,
         says="When the session expiry interval has passed, the server deletes the session; its state includes the messages that wait for the client.",
@@ -439,11 +441,11 @@ def mqtt_default(server: Server) -> Numbers:
     ),
 )
 def mqtt_session_expires(server: Server) -> Numbers:
-    with mqtt.session(server, "worker", expiry=1) as worker:
-        worker.subscribe("videos")
     with mqtt.session(server) as producer:
-        for number in range(UNREAD):
-            producer.publish("videos", str(number))
+        with mqtt.session(server, "worker", expiry=1) as worker:
+            worker.subscribe("videos")
+            for number in range(UNREAD):
+                assert producer.publish("videos", str(number)) == "Success"
 
         def nobody() -> bool:
             return producer.publish("videos", "is it gone?").getName() == "No matching subscribers"
