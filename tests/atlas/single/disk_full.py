@@ -160,12 +160,18 @@ def nats_as_it_is(server: Server) -> Numbers:
     holds=False,
     short="no answer; all kept",
     says="The server could not write and answered nothing: `publish()` raised `TimeoutError`, and only the server's log says why. All that had been confirmed was there afterwards.",
+    documented=Documented(
+        agrees=False,
+        says="Without a limit, a stream grows until it fills the disk and takes the server down with it. In the run, the server stayed up, answered requests for information and left publishers without an answer.",
+        source="https://docs.nats.io/learn/jetstream/shaping-the-stream",
+    ),
 )
 def nats_too_much(server: Server) -> Numbers:
     large = configured.nats(jetstream="max_file_store: 1TB,")
     with server.another(on_small_disk(large, "jetstream", 20)) as own:
         confirmed = asyncio.run(_fill(own, NatsTimeoutError))
         assert "no space left on device" in own.log.read_text()
+        assert asyncio.run(_stored(own)) == confirmed
         own.enlarge()
         assert asyncio.run(_stored(own)) == confirmed
     return {}
@@ -201,6 +207,11 @@ def _add_until(client: Any, error: type[Exception], text: str) -> int:
     holds=False,
     short="confirmed; all {lost} lost",
     says="All {lost} entries were confirmed, as they are in memory. The next snapshot failed, and from then on `XADD` was refused with `MISCONF`. After the server had been killed and had more room, all {lost} were gone.",
+    documented=Documented(
+        agrees=True,
+        says="By default Redis stops accepting writes when there is a save point and the latest background save has failed.",
+        source="https://github.com/redis/redis/blob/8.0/redis.conf",
+    ),
 )
 def redis_snapshots(server: Server) -> Numbers:
     with server.another(_redis(server)) as own:
@@ -225,6 +236,11 @@ def redis_snapshots(server: Server) -> Numbers:
     holds=False,
     short="refused late; {lost} lost",
     says="The entry that did not fit was confirmed; only the next `XADD` was refused with `MISCONF`. After the server had been killed and had more room, {lost} of {confirmed} confirmed entries were gone.",
+    documented=Documented(
+        agrees=True,
+        says="With `everysec`, one second of data may be lost in a disaster. The page does not speak of a full disk, after which an entry that was confirmed stays unwritten for longer.",
+        source="https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/",
+    ),
 )
 def redis_every_second(server: Server) -> Numbers:
     with server.another(_redis(server, "--appendonly", "yes")) as own:
@@ -244,6 +260,11 @@ def redis_every_second(server: Server) -> Numbers:
     holds=True,
     short="server ends; all kept",
     says="The server ended itself instead of confirming what it could not write, and `xadd()` raised `ConnectionError`. All {kept} confirmed entries were there when it had more room.",
+    documented=Documented(
+        agrees=True,
+        says="With `always`, new commands are appended and synced before the answer is sent: very slow, very safe.",
+        source="https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/",
+    ),
 )
 def redis_always(server: Server) -> Numbers:
     words = ("--appendonly", "yes", "--appendfsync", "always")
@@ -268,6 +289,7 @@ def _mosquitto(server: Server, *lines: str, polite: bool) -> tuple[int, int]:
                 assert str(producer.publish("videos", os.urandom(100_000))) == "Success"
         if polite:
             own.stop()
+        assert ("No space left on device" in own.log.read_text()) == polite
         own.enlarge()
         with session(own, "worker", expiry=600) as worker:
             acknowledged = -1
@@ -300,7 +322,7 @@ def mqtt_persistence(server: Server) -> Numbers:
     "mqtt",
     "durable session, QoS 1, Mosquitto's SQLite plugin, `flush_period 0`",
     holds=False,
-    short="confirmed; {lost} of {confirmed} lost",
+    short="{lost} of {confirmed} lost",
     says="All {confirmed} messages were confirmed, and those that no longer fitted were not written, without a line in the log. After the server had been killed and had more room, {lost} of them were gone.",
 )
 def mqtt_sqlite(server: Server) -> Numbers:
@@ -328,11 +350,11 @@ def _insert_until_it_fails(connection: psycopg.Connection) -> int:
 @trial(
     ASKED,
     "postgresql",
-    "a queue table",
+    "a queue table, the write-ahead log on the full disk",
     default=True,
     holds=True,
-    short="server ends; all kept",
-    says="The write-ahead log had no room, the `INSERT` failed, and the server ended itself. All committed rows were there when it had more room.",
+    short="panic; all kept",
+    says="The write-ahead log had no room, and the server panicked: it ended every connection, the `INSERT` failed, and all committed rows were there when it had more room.",
     documented=Documented(
         agrees=True,
         says="If the disk that holds the write-ahead log grows full, the server may panic and shut down; a full data disk does not corrupt data.",
@@ -340,11 +362,11 @@ def _insert_until_it_fails(connection: psycopg.Connection) -> int:
     ),
 )
 def postgresql_table(server: Server) -> Numbers:
-    with server.another(on_small_disk(configured.postgresql(), "database", 90)) as own:
+    with server.another(on_small_disk(configured.postgresql(), "database/pg_wal", 40)) as own:
         with with_postgresql.connect(own) as connection:
             with_postgresql.declare(connection)
             confirmed = _insert_until_it_fails(connection)
-        own.ends()
+        wait_until(lambda: "PANIC" in own.log.read_text(), "the panic")
         own.enlarge()
         with with_postgresql.connect(own) as connection:
             assert len(with_postgresql.waiting(connection)) == confirmed > 0

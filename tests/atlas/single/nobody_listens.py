@@ -57,6 +57,11 @@ def rabbitmq_not_mandatory(server: Server) -> Numbers:
     holds=False,
     short="returned, without an exception",
     says="The message came back to the producer. aio-pika raised nothing: its `publish()` returned the message in the place of the confirm, and who does not look at that takes it for confirmed.",
+    documented=Documented(
+        agrees=True,
+        says="If a message is published as mandatory and can't be routed, it is returned to the publisher, which must have a handler for returned messages.",
+        source="https://www.rabbitmq.com/docs/publishers#unroutable",
+    ),
 )
 def rabbitmq_mandatory(server: Server) -> Numbers:
     async def proof() -> None:
@@ -130,7 +135,7 @@ def rabbitmq_alternate_exchange(server: Server) -> Numbers:
     "`auto.create.topics.enable=true`",
     default=True,
     holds=False,
-    short="confirmed, in a new topic",
+    short="in a new topic",
     says="The misspelt topic was created, and the record was confirmed in it, where no consumer looks.",
     documented=Documented(
         agrees=True,
@@ -228,7 +233,7 @@ def nats_core(server: Server) -> Numbers:
     "`XADD`",
     default=True,
     holds=False,
-    short="confirmed, in a new stream",
+    short="in a new stream",
     says="A stream with the misspelt name was made, and the entry was confirmed in it, where no group looks.",
     documented=Documented(
         agrees=True,

@@ -51,6 +51,11 @@ async def standing_still(server: Server) -> AsyncIterator[None]:
     holds=False,
     short="nothing; it was there",
     says="`publish()` raised `TimeoutError`, and the connection looked open. When the server went on, the message was in the queue.",
+    documented=Documented(
+        agrees=True,
+        says="A producer that got no confirm has to publish again; the message may be there twice then, as the broker might have sent a confirm that never reached the producer.",
+        source="https://www.rabbitmq.com/docs/reliability",
+    ),
 )
 def rabbitmq_timeout(server: Server) -> Numbers:
     async def proof() -> None:
@@ -87,6 +92,11 @@ async def _end(server: Server, place: TopicPartition) -> int:
     holds=False,
     short="nothing; it was there",
     says="The call ended with `TimeoutError`, and the client went on trying behind the producer's back. When the server went on, the record was in the topic.",
+    documented=Documented(
+        agrees=True,
+        says="A producer that meets an error of the network can't be sure whether it happened before or after the message was committed.",
+        source="https://kafka.apache.org/documentation/#semantics",
+    ),
 )
 def kafka_timeout(server: Server) -> Numbers:
     async def proof() -> None:

@@ -279,6 +279,7 @@ def mqtt_as_it_is(server: Server) -> Numbers:
     assert answers == {"Success"}
     assert there == [*range(len(there))]
     assert 1000 <= len(there) < 1100
+    assert "being dropped for client worker" in server.log.read_text()
     return {"published": 1100, "dropped": 1100 - len(there)}
 
 

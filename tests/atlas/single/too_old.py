@@ -139,7 +139,7 @@ def rabbitmq_dead_lettered(server: Server) -> Numbers:
     default=True,
     holds=False,
     short="dropped, unread",
-    says="The record was deleted, although no group had read it. A group that started at the earliest record got the next one that was published, without an error.",
+    says="The record was deleted, although no group had read it, and nobody was told.",
     documented=Documented(
         agrees=True,
         says="`retention.ms` is the longest time that a log is kept before old segments are discarded; it is an agreement on how soon consumers must read. It is seven days by default.",
@@ -281,7 +281,7 @@ def redis_minid(server: Server) -> Numbers:
     "redis",
     "`EXPIRE` of the stream's key",
     holds=False,
-    short="all dropped, the group too",
+    short="all dropped, group too",
     says="The whole stream was gone at that time, younger entries and the group with it. The next `XREADGROUP` failed with `NOGROUP`.",
     documented=Documented(
         agrees=True,
