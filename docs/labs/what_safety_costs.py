@@ -163,7 +163,7 @@ assert times("redis", "WAITAOF", ONE) < 0.01
 # %% [markdown]
 # ### MQTT (Mosquitto)
 #
-# Here a confirm never means the disk. Mosquitto 2.0 keeps sessions in memory and saves them every 30 minutes. With `autosave_on_changes` and
+# Here a confirm never means the disk. Mosquitto keeps sessions in memory and saves them every 30 minutes. With `autosave_on_changes` and
 # an interval of 1 it writes *all* of them after each change,[^mosquitto] and the confirm goes out before that.[^loop] So it promises no more than before, and costs more, the longer the queues are.
 #
 # Batches are *slower* than one by one. That is not safety's price: Nagle's algorithm holds the last small packet back until the one before it is
@@ -283,7 +283,7 @@ assert at_most(5) == 200
 # [^redis]: Redis, [Persistence](https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/), and the comments in the `redis.conf` of 8.0.2. [References](../references.md#redis-docs).
 # [^waitaof]: Redis, [`WAITAOF`](https://redis.io/docs/latest/commands/waitaof/). [References](../references.md#redis-docs).
 # [^mosquitto]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `autosave_interval`, `autosave_on_changes`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
-# [^loop]: In Mosquitto's [`loop.c`](https://github.com/eclipse-mosquitto/mosquitto/blob/v2.0.21/src/loop.c), the save comes after the packets of all clients have been handled. [References](../references.md#mosquitto-changes).
+# [^loop]: In Mosquitto's [`loop.c`](https://github.com/eclipse-mosquitto/mosquitto/blob/v2.1.2/src/loop.c), the save comes after the packets of all clients have been handled. [References](../references.md#mosquitto-changes).
 # [^nodelay]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `set_tcp_nodelay`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
 # [^postgresql]: PostgreSQL 18, [Asynchronous commit](https://www.postgresql.org/docs/18/wal-async-commit.html). [References](../references.md#postgresql-docs).
 # [^group]: PostgreSQL 18, [WAL configuration](https://www.postgresql.org/docs/18/wal-configuration.html), on `commit_delay`. [References](../references.md#postgresql-docs).

@@ -1,4 +1,7 @@
-"""The table of support windows says what the tests ran on, and calls nothing current that ended."""
+"""The table of support windows says what the tests ran on, and calls nothing current that ended.
+
+Pages cite the documentation of what ran, and name an older version only as an older one.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,54 @@ ROW = re.compile(
     re.MULTILINE,
 )
 ROWS = [match.groupdict() for match in ROW.finditer(PAGE.read_text())]
+
+
+#: Where a footnote's address holds the version of what it cites.
+ADDRESSES = {
+    "RabbitMQ": re.compile(r"rabbitmq\.com/docs/(\d+\.\d+)/"),
+    "Kafka": re.compile(r"kafka\.apache\.org/(\d)(\d+)/"),
+    "NATS": re.compile(r"nats-server/blob/v(\d+\.\d+)"),
+    "Mosquitto": re.compile(r"mosquitto/blob/v(\d+\.\d+)"),
+    "PostgreSQL": re.compile(r"postgresql\.org/docs/(\d+)/"),
+}
+NO_COPY = "of 4.4, this page could not be had; it is the newest copy that was read"
+CHANGE = "it is about what changed with that version"
+#: The footnotes that may cite an older version, by page and key, and why.
+OLDER_SOURCES = {
+    ("best-practices/deployment.md", "cooperative"): NO_COPY,
+    ("best-practices/idempotent-consumers.md", "kafka-idempotence"): NO_COPY,
+    ("best-practices/migration.md", "kafka-40"): CHANGE,
+    ("best-practices/migration.md", "kraft-migration"): CHANGE,
+    ("best-practices/migration.md", "mirrored"): CHANGE,
+    ("best-practices/migration.md", "mirrored-gone"): CHANGE,
+    ("best-practices/migration.md", "quorum-40"): CHANGE,
+    ("patterns/dead-letter-channel.md", "kafka-delete"): NO_COPY,
+    ("patterns/idempotent-receiver.md", "kafka-session"): NO_COPY,
+    ("patterns/topic-router.md", "kafka-pattern"): NO_COPY,
+    ("patterns/transactional-outbox.md", "kafka-session"): NO_COPY,
+    ("patterns/work-queue.md", "rabbit-quorum"): CHANGE,
+    ("types/beyond-one-cluster.md", "kafka-geo"): NO_COPY,
+    ("types/beyond-one-cluster.md", "kafka-tenants"): NO_COPY,
+    ("types/kafka.md", "elr"): CHANGE,
+    ("types/kafka.md", "kip-890"): CHANGE,
+    ("types/kafka.md", "kraft"): NO_COPY,
+    ("types/protocols.md", "kip-896"): CHANGE,
+    ("types/rabbitmq.md", "khepri"): CHANGE,
+}
+#: What says that a line is about the past, or about one run.
+ABOUT_THE_PAST = re.compile(
+    r"\b(by hand|continues|and later|run:)|\b(until|up to|since|from|before)( \w+)? \d",
+    re.IGNORECASE,
+)
+#: Pages about the past.
+HISTORY = {"history.md", "references.md", "types/what-changed.md"}
+#: Older versions that a page may name as what ran, and why it did not run again.
+OLDER_RUNS = {
+    ("best-practices/testing.md", "RabbitMQ 4.0.5"): "a time, which takes a quiet machine",
+    ("patterns/transactional-outbox.md", "PostgreSQL 17.11"): "a time, which takes a quiet machine",
+    ("types/postgresql.md", "PostgreSQL 17.11"): "a rate, which takes a quiet machine",
+    ("types/kafka.md", "Kafka 4.0"): CHANGE,
+}
 
 
 def marked(word: str) -> dict[str, str]:
@@ -71,3 +122,52 @@ def test_no_page_names_a_series_that_the_table_does_not_know() -> None:
 
 def numbers(series: str) -> tuple[int, ...]:
     return tuple(map(int, series.split(".")))
+
+
+def newest() -> dict[str, tuple[int, ...]]:
+    """Return the version of each server that the pages show."""
+    ran = json.loads(VERSIONS.read_text())
+    return {name: numbers(ran[key]["server"].split()[-1]) for name, key in NAMES.items()}
+
+
+def is_older(name: str, version: tuple[int, ...]) -> bool:
+    return version < newest()[name][: len(version)]
+
+
+def texts() -> list[tuple[str, str]]:
+    pages = sorted([*DOCS.rglob("*.md"), *DOCS.rglob("*.py")])
+    return [(str(page.relative_to(DOCS)), page.read_text()) for page in pages]
+
+
+def test_footnotes_cite_what_ran() -> None:
+    """Where one is older, read the newest, and correct the sentence or say here why it stays."""
+    note = re.compile(r"^(?:# )?\[\^([^\]]+)\]: (.*)$", re.MULTILINE)
+    named = re.compile(rf"^({'|'.join(NAMES)}) (\d+(?:\.\d+)*), ")
+    older = set()
+    for page, text in texts():
+        for key, says in note.findall(text):
+            cited = [(name, numbers(version)) for name, version in named.findall(says)]
+            for name, address in ADDRESSES.items():
+                found = address.findall(says)
+                cited += [
+                    (name, numbers(".".join(one) if name == "Kafka" else one)) for one in found
+                ]
+            if any(is_older(name, version) for name, version in cited):
+                older.add((page, key))
+    assert older == set(OLDER_SOURCES)
+
+
+def test_no_page_names_an_older_version_as_if_it_were_todays() -> None:
+    version = re.compile(rf"\b({'|'.join(NAMES)}) (\d{{1,2}}(?:\.\d+)*)(?!\d)")
+    older = set()
+    for page, text in texts():
+        if page in HISTORY or page.startswith("errors/"):
+            continue
+        for line in text.splitlines():
+            if re.match(r"(# )?\[\^", line) or ABOUT_THE_PAST.search(line):
+                continue
+            for name, number in version.findall(line):
+                todays = ".".join(map(str, newest()[name]))
+                if is_older(name, numbers(number)) and todays not in line:
+                    older.add((page, f"{name} {number}"))
+    assert older == set(OLDER_RUNS)
