@@ -214,9 +214,14 @@ def filled(text: str, runs: Sequence[dict[str, float]]) -> str:
     for before, name, _, _ in Formatter().parse(text):
         parts.append(before)
         if name:
-            low, high = min(run[name] for run in runs), max(run[name] for run in runs)
-            parts.append(f"{low:g}" if low == high else f"{low:g} to {high:g}")
+            ends = [_rounded(end(run[name] for run in runs)) for end in (min, max)]
+            parts.append(" to ".join(dict.fromkeys(ends)))
     return "".join(parts)
+
+
+def _rounded(value: float) -> str:
+    """Return what was counted as it is, and what was measured to two digits."""
+    return f"{value:.0f}" if value == int(value) or value >= 100 else f"{value:.2g}"
 
 
 # On three.

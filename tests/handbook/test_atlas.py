@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from handbook import page
+from handbook.answers import filled
 from handbook.directives.atlas import expand
 from handbook.directives.project import Project
 from handbook.evidence import EvidenceError
@@ -156,6 +157,20 @@ def test_a_trial_stands_in_its_group_with_the_numbers_of_its_runs(tmp_path: Path
     assert "[Test](https://example.org/repository/blob/main/tests/too_long.py#L2)" in said
     assert "- **Kafka**: It has no such limit." in said
     assert "- **RabbitMQ**: This was not run yet." in said
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([1000], "1000"),
+        ([44.94], "45"),
+        ([5.97, 6.02], "6"),
+        ([0.123, 0.4], "0.12 to 0.4"),
+        ([123.4], "123"),
+    ],
+)
+def test_what_was_measured_is_said_to_two_digits(numbers: list[float], said: str) -> None:
+    assert filled("{it}", [{"it": number} for number in numbers]) == said
 
 
 def test_settings_that_show_the_same_are_one_line_with_a_link_each(tmp_path: Path) -> None:
