@@ -10,6 +10,7 @@ from typing import Any
 
 import redis
 from aio_pika.abc import AbstractIncomingMessage
+from confluent_kafka import Consumer, TopicPartition
 from nats.errors import TimeoutError as NothingCameError
 from nats.js.api import ConsumerConfig
 
@@ -17,6 +18,7 @@ from tests.atlas.single import with_kafka, with_mqtt, with_postgresql, with_rabb
 from tests.atlas.single.trial import Documented, Numbers, trial
 from tests.brokers import Server
 from tests.brokers.clients import SECONDS, jetstream
+from tests.types import test_share_groups as share
 
 ASKED = "always-fails"
 TIMES = 30
@@ -192,6 +194,68 @@ def kafka_dead_topic(server: Server) -> Numbers:
         return came
 
     return {"came": asyncio.run(proof())}
+
+
+def _released(server: Server, **settings: str) -> int:
+    """Give a record of a share group back until another comes; return how often it came."""
+    share.create(server, share.TOPIC)
+    share.configure(server, share_auto_offset_reset="earliest", **settings)
+    came = 0
+    with share.worker(server) as worker:
+        share.publish(server, "cat")
+        while "dog" not in (found := share.take(worker)):
+            came += 1
+            share.settle(worker, found["cat"], share.RELEASE)
+            if came == 5:
+                share.publish(server, "dog")
+            assert came <= TIMES
+    assert [*found] == ["dog"]
+    return came
+
+
+@trial(
+    ASKED,
+    "kafka",
+    "share group, the worker releases it",
+    holds=False,
+    short="skipped after {came}",
+    says="The record came {came} times; then the group was done with it, and nobody in the group got it again. It stayed in the topic, among all that was done.",
+    documented=Documented(
+        agrees=True,
+        says="When a delivery attempt ends, the number of deliveries is compared with the limit, and what has reached it is archived.",
+        source="https://cwiki.apache.org/confluence/display/KAFKA/KIP-1240%3A+Additional+group+configurations+for+share+groups",
+    ),
+)
+def kafka_share_group(server: Server) -> Numbers:
+    came = _released(server)
+    assert came == 5
+    return {"came": came}
+
+
+@trial(
+    ASKED,
+    "kafka",
+    "share group, `errors.deadletterqueue.topic.name`, `errors.deadletterqueue.copy.record.enable=true`",
+    holds=False,
+    short="dead after {came}, without headers",
+    says="The record came {came} times; then the server put its key and its body into the topic for dead letters, with the reason. The headers that the producer had set were missing there.",
+)
+def kafka_share_group_with_dead_letters(server: Server) -> Numbers:
+    share.create(server, share.DEAD, errors_deadletterqueue_group_enable="true")
+    came = _released(
+        server,
+        errors_deadletterqueue_topic_name=share.DEAD,
+        errors_deadletterqueue_copy_record_enable="true",
+    )
+    operator = {"bootstrap.servers": server.address, "group.id": "operator"}
+    with Consumer(operator) as letters:
+        letters.assign([TopicPartition(share.DEAD, 0, 0)])
+        [letter] = share.take(letters).values()
+    assert (letter.key(), letter.value(), came) == (b"cat", b"transcode", 5)
+    found = share.headers(letter)
+    assert found["message"] == b"Offset delivery count exceeded the threshold."
+    assert "trace" not in found
+    return {"came": came}
 
 
 @trial(

@@ -13,6 +13,7 @@ from tests.atlas.single import with_kafka, with_mqtt, with_postgresql, with_rabb
 from tests.atlas.single.trial import Documented, Numbers, trial
 from tests.brokers import Server
 from tests.brokers.clients import SECONDS, jetstream
+from tests.types import test_share_groups as share
 
 ASKED = "how-often"
 
@@ -121,6 +122,26 @@ def kafka_no_number(server: Server) -> Numbers:
 
     asyncio.run(proof())
     return {}
+
+
+@trial(
+    ASKED,
+    "kafka",
+    "share group",
+    holds=True,
+    short="yes: {count}",
+    says="The third delivery had its number, {count}, with the record.",
+)
+def kafka_share_group(server: Server) -> Numbers:
+    share.create(server, share.TOPIC)
+    share.configure(server, share_auto_offset_reset="earliest")
+    with share.worker(server) as worker:
+        share.publish(server, "cat")
+        for _ in range(2):
+            share.settle(worker, share.take(worker)["cat"], share.RELEASE)
+        count = share.take(worker)["cat"].delivery_count() or 0
+    assert count == 3
+    return {"count": count}
 
 
 @trial(

@@ -13,6 +13,7 @@ import pytest
 import redis
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aiokafka import AIOKafkaConsumer
+from confluent_kafka import KafkaException
 from nats.js.api import ConsumerConfig
 
 from tests.atlas.single import with_kafka, with_mqtt, with_postgresql, with_rabbitmq
@@ -21,6 +22,7 @@ from tests.brokers import Server
 from tests.brokers.clients import SECONDS, comes, jetstream
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
+from tests.types import test_share_groups as share
 
 ASKED = "worker-hangs"
 
@@ -193,6 +195,37 @@ def kafka_auto_commit(server: Server) -> Numbers:
 def kafka_max_poll_interval(server: Server) -> Numbers:
     again, after = asyncio.run(_kafka(server, enable_auto_commit=False, max_poll_interval_ms=2000))
     assert again
+    return {"again": after}
+
+
+@trial(
+    ASKED,
+    "kafka",
+    "share group, `share.record.lock.duration.ms` 1 s instead of 30 s",
+    holds=True,
+    short="again after {again} s",
+    says="Another worker of the group got the record when its lock was over, {again} s after the first one had asked for it. When the first one acknowledged, it was told so: `INVALID_RECORD_STATE`.",
+    documented=Documented(
+        agrees=True,
+        says="When records are not acknowledged before their acquisition lock expires, they become available for another delivery.",
+        source="https://cwiki.apache.org/confluence/display/KAFKA/KIP-1222:+Acquisition+lock+timeout+renewal+in+share+consumer+explicit+mode",
+    ),
+)
+def kafka_share_group(server: Server) -> Numbers:
+    share.create(server, share.TOPIC)
+    share.configure(
+        server, share_auto_offset_reset="earliest", share_record_lock_duration_ms="1000"
+    )
+    with share.worker(server) as hangs, share.worker(server) as other:
+        share.publish(server, "cat")
+        began = time.monotonic()
+        held = share.take(hangs)["cat"]
+        again = share.take(other)["cat"]
+        after = time.monotonic() - began
+        assert (again.delivery_count() or 0) > 1
+        with pytest.raises(KafkaException, match="INVALID_RECORD_STATE"):
+            share.settle(hangs, held)
+    assert after >= 1
     return {"again": after}
 
 

@@ -26,6 +26,7 @@ from tests.brokers.kafka import Kafka
 from tests.brokers.proxy import Proxy
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.brokers.server import wait_until
+from tests.types import test_share_groups as share
 
 ASKED = "worker-killed"
 NUMBERS = (0, 1, 2)
@@ -261,6 +262,38 @@ def kafka_session_of_10_s(server: Server) -> Numbers:
 )
 def kafka_session_of_45_s(server: Server) -> Numbers:
     return _kafka_session(server, 45)
+
+
+def kafka_of_a_share_group(address: str, tell: Tell) -> None:
+    with share.worker(cast("Server", SimpleNamespace(address=address))) as worker:
+        asked = time.monotonic()
+        assert [*share.take(worker)] == ["cat"]
+        tell(asked)
+        time.sleep(3600)
+
+
+@trial(
+    ASKED,
+    "kafka",
+    "share group, `share.record.lock.duration.ms` 60 s instead of 30 s",
+    holds=True,
+    short="again after {again} s",
+    says="The server saw the connection end and did not wait for the lock: another worker of the group had the record {again} s after the kill.",
+)
+def kafka_share_group(server: Server) -> Numbers:
+    share.create(server, share.TOPIC)
+    share.configure(
+        server, share_auto_offset_reset="earliest", share_record_lock_duration_ms="60000"
+    )
+    share.publish(server, "cat")
+    with working(server, kafka_of_a_share_group) as dies, share.worker(server) as other:
+        killed = dies.kill()
+        again = share.take(other)["cat"]
+        came = time.monotonic()
+        assert came < dies.asked + 60, "it came when the lock was over"
+        assert (again.delivery_count() or 0) == 2
+        share.settle(other, again)
+    return {"again": came - killed}
 
 
 async def _nats(address: str, tell: Tell) -> None:
