@@ -20,6 +20,7 @@ from handbook import atlas
 from handbook.atlas import FOLDER, Cell, span
 from handbook.brokers import BROKERS, Broker, named
 from handbook.evidence import EvidenceError
+from handbook.snippet import FOLDER as SNIPPETS
 
 DOCUMENTED = "docs/atlas/documented.yml"
 #: The groups in the order of the pages, and the page of each.
@@ -153,10 +154,14 @@ class AtWork:
     test: str
 
 
-def at_work(root: Path, pattern: str) -> AtWork:
-    """Return what the snippet of a pattern did in a cluster of three."""
-    content = atlas.read(root / FOLDER / "patterns.json")
-    said = content[_known(pattern, content, "pattern")]
+def at_work(root: Path, pattern: str) -> AtWork | None:
+    """Return what the snippet of a pattern did in a cluster of three, once that is recorded."""
+    there = [folder.name for folder in sorted((root / SNIPPETS / "patterns").glob("*"))]
+    file = root / FOLDER / "patterns.json"
+    content = atlas.read(file) if file.is_file() else {}
+    if _known(pattern, there, "pattern") not in content:
+        return None
+    said = content[pattern]
     return AtWork(
         named(said["broker"]),
         filled(said["says"], said["runs"]),

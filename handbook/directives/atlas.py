@@ -229,8 +229,10 @@ def _brief(one: Asked, answer: Answer) -> str:
 
 
 def pattern(project: Project, name: str) -> str:
-    """Return what a pattern's snippet kept when the leader of a cluster was killed."""
+    """Return what a pattern's snippet kept when a leader was killed; nothing before it is known."""
     one = at_work(project.root, name)
+    if one is None:
+        return ""
     said = " ".join(part for part in (one.says, one.by_hand) if part)
     return (
         f"In a cluster of three, the leader killed while this snippet was at work:\n\n"

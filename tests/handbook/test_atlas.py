@@ -208,6 +208,8 @@ def test_a_patterns_snippet_in_a_cluster_is_said_with_its_test(tmp_path: Path) -
         "test": "tests/too_long.py#work_queue",
         "runs": [{"confirmed": 120}, {"confirmed": 119}],
     }
+    (tmp_path / "snippets/patterns/work_queue").mkdir(parents=True)
+    assert expand(made, "pattern work_queue") == ""
     (tmp_path / "docs/data/atlas/patterns.json").write_text(json.dumps({"work_queue": said}))
     with (tmp_path / "tests/too_long.py").open("a") as file:
         file.write("async def work_queue(): ...\n")
