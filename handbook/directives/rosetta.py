@@ -42,7 +42,8 @@ def _row(term: Term, shown: list[str]) -> str:
     names = dict(term.on_brokers)
     cells = "".join(_cell(broker, names.get(broker)) for broker in shown)
     link = f'<a href="#{term.anchor}">{escape(term.name)}</a>'
-    return f'<tr><th scope="row">{link}</th>{cells}</tr>'
+    row = re.sub("[^a-z]+", "-", "-".join(shown).lower()) + f"-{term.anchor}"
+    return f'<tr id="{row}"><th scope="row">{link}</th>{cells}</tr>'
 
 
 def _cell(broker: str, name: str | None) -> str:

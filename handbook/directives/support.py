@@ -36,6 +36,7 @@ def table(project: Project, topics: str) -> str:
 def _body(project: Project, name: str, promised: Claim) -> str:
     file, title = page_of(project.root, name)
     link = page.current.link_to(file)
+    prefix = name.rpartition("/")[2].replace("_", "-")
     claim = f"{link}#{anchor(promised)}"
     cells = "".join(_cell(broker, promised.verdicts.get(broker.key), claim) for broker in BROKERS)
     differs = {
@@ -50,7 +51,8 @@ def _body(project: Project, name: str, promised: Claim) -> str:
         f'<ul class="claims-notes">{items}</ul>',
     )
     return (
-        f'<tbody><tr><th scope="row"><a href="{link}">{escape(title)}</a></th>{cells}</tr>'
+        f'<tbody><tr id="support-{prefix}">'
+        f'<th scope="row"><a href="{link}">{escape(title)}</a></th>{cells}</tr>'
         f'<tr class="claims-more"><td colspan="{len(BROKERS) + 1}">{notes}</td></tr></tbody>'
     )
 

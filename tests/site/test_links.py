@@ -36,3 +36,24 @@ def test_the_keyboard_copies_the_link_of_a_claim(visit: Opener, built_site: Site
     page.keyboard.press("Enter")
     expect(said(page)).to_have_count(1)
     assert copied(page) == f"{built_site.address}patterns/work-queue/#{claim.get_attribute('id')}"
+
+
+def test_a_cell_has_a_link_that_leads_to_it(visit: Opener, built_site: Site) -> None:
+    """The keyboard that comes to a cell finds its link next, and the address leads to the cell."""
+    page = visit("patterns/").page
+    named = "#work-queue-a-killed-workers-task-goes-to-another"
+    page.locator(f"{named} td[data-for=kafka] a").first.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(said(page)).to_have_count(1)
+    assert copied(page) == f"{built_site.address}patterns/{named}/kafka"
+    opened = visit(f"patterns/{named}/kafka").page
+    expect(opened.locator("td:target")).to_have_attribute("data-for", "kafka")
+    expect(opened.locator("td:target")).to_be_in_viewport()
+
+
+def test_a_row_of_each_table_of_text_has_a_name(visit: Opener) -> None:
+    page = visit("errors/").page
+    rows = page.locator("article tbody > tr")
+    assert rows.count() > 10
+    assert rows.filter(has_not=page.locator(".headerlink")).count() == 0

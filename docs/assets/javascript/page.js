@@ -29,6 +29,33 @@ const linkNamed = () => {
   }
 };
 addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(linkNamed) : linkNamed());
+
+// A cell's address is that of its row and the head of its column. One link goes to the cell that the pointer or the keyboard is in.
+const headOf = (cell) => cell.closest("table").tHead?.rows[0]?.cells[cell.cellIndex]?.textContent.trim();
+const addressOf = (cell) => {
+  const row = cell.closest("tr[id], tbody[id]"), head = cell.cellIndex && headOf(cell);
+  return row && head ? `${row.id}/${head.toLowerCase().replace(/[^a-z0-9]+/g, "-")}` : null;
+};
+const cellLink = Object.assign(document.createElement("a"), { className: "headerlink cell-link", title: "Permanent link", textContent: "¶" });
+const offerCell = ({ target }) => {
+  const cell = target.closest?.("article td"), address = cell && (cell.id || addressOf(cell));
+  if (!address || cell.contains(cellLink) || cellLink.matches(":focus")) return;
+  cell.id = address;
+  cellLink.href = `#${address}`;
+  cellLink.setAttribute("aria-label", `Permanent link to: ${headOf(cell)}, ${cell.parentElement.cells[0].textContent.replace("¶", "").trim()}`);
+  cell.append(cellLink);
+};
+for (const moved of ["pointerover", "focusin"]) addEventListener(moved, offerCell);
+const goToCell = () => {
+  const address = location.hash.slice(1), row = document.getElementById(address.split("/")[0]);
+  if (!row || !address.includes("/") || document.getElementById(address)) return;
+  const cell = [...row.querySelectorAll("td")].find((each) => addressOf(each) === address);
+  if (!cell) return;
+  cell.id = address;
+  location.replace(location.href); // now the browser finds it
+};
+addEventListener("hashchange", goToCell);
+addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(goToCell) : goToCell());
 addEventListener("click", async (event) => {
   const link = event.target.closest?.(".headerlink");
   if (!link || !navigator.clipboard || event.ctrlKey || event.metaKey || event.shiftKey) return;
