@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from typing import Any
 
+from markdown import Markdown
 from mkdocs.exceptions import BuildError
 
 
@@ -57,3 +59,11 @@ def begin_made(path: str, lines: tuple[int, ...], made: frozenset[str] = frozens
     """Note that a page comes next whose Markdown was made of the file at `path`."""
     global current
     current = Page(path, lines=lines, made=made)
+
+
+def begin_in_zensical(md: Markdown) -> None:
+    """Note which page comes next where Zensical builds: it runs no hooks, and says it itself."""
+    global current
+    if "rendering_context" in md.preprocessors:
+        context: Any = md.preprocessors["rendering_context"]
+        current = Page(context.page.path)

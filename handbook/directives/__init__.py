@@ -82,6 +82,7 @@ class DirectiveExtension(Extension):
         """Run before superfences (25), which then renders the fences written here."""
         project = Project(Path.cwd(), self.getConfig("site_url"), self.getConfig("repo_url"))
         md.preprocessors.register(DirectivePreprocessor(md, project), "handbook_directives", 28)
+        page.begin_in_zensical(md)
 
 
 class DirectivePreprocessor(Preprocessor):
