@@ -15,7 +15,7 @@ from handbook.book.chapters import BookError, Chapter, link_inside
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: Hundreds of sheets, on a machine that may be busy; in seconds.
-LIMIT = 900
+LIMIT = 1800
 _STYLE = """
 @page { size: A4; margin: 16mm 14mm; }
 .book-chapter { break-before: page; }
@@ -67,6 +67,10 @@ def write(file: Path, title: str, address: str, book: list[Chapter], when: datet
             ran = subprocess.run(
                 command, capture_output=True, text=True, timeout=LIMIT, check=False
             )
+        except subprocess.TimeoutExpired:
+            raise BookError(
+                f"Chromium printed for {LIMIT} s without an end: the machine is busy, try again"
+            ) from None
         finally:
             page.unlink()
     if ran.returncode or not file.is_file():
