@@ -77,7 +77,7 @@ def rabbitmq_no_prefetch(server: Server) -> Numbers:
     "`basic.nack` with `requeue`, `prefetch_count=1`",
     holds=True,
     short=AT_ONCE,
-    says="It came again at once, before those that waited in the queue.",
+    says="The message came again at once, before those that waited in the queue.",
     documented=Documented(
         agrees=True,
         says="A requeued message is put at its original place in the queue, if possible.",
@@ -95,7 +95,7 @@ def rabbitmq_prefetch_1(server: Server) -> Numbers:
     "quorum queue, `basic.nack` with `requeue`, `prefetch_count=1`",
     holds=True,
     short=AT_ONCE,
-    says="It came again at once, before those that waited in the queue.",
+    says="The message came again at once, before those that waited in the queue.",
     documented=Documented(
         agrees=True,
         says="With a delivery limit, messages are requeued at the front of a quorum queue.",
@@ -146,7 +146,7 @@ def kafka_goes_on(server: Server) -> Numbers:
     "`consumer.seek()` back to the record that failed",
     holds=True,
     short=AT_ONCE,
-    says="It came again at once, before the others, which its worker had to wait for.",
+    says="The record came again at once, before the others, which its worker had to wait for.",
     documented=Documented(
         agrees=True,
         says="A consumer can rewind to an old offset, and consume again.",
@@ -195,7 +195,7 @@ async def _nats(server: Server, batch: int, **options: int) -> list[int]:
     default=True,
     holds=True,
     short=AT_ONCE,
-    says="It came again at once, before those that waited in the stream.",
+    says="The message came again at once, before those that waited in the stream.",
     documented=Documented(
         agrees=True,
         says="Without a delay, a message is delivered again right after the server has received the `nak`.",
@@ -256,7 +256,7 @@ def redis_claimed(server: Server) -> Numbers:
     "`XREADGROUP … 0`, what the worker has already, before each `XREADGROUP … >`",
     holds=True,
     short=AT_ONCE,
-    says="It came again at once, before the others, which waited in the stream.",
+    says="The entry came again at once, before the others, which waited in the stream.",
     documented=Documented(
         agrees=True,
         says="With any id but `>`, `XREADGROUP` returns the consumer's own pending entries.",

@@ -17,7 +17,7 @@ from tests.brokers.clients import jetstream
 
 ASKED = "sent-again"
 AT_THE_END, ONCE = "again at the end", "once, in order"
-FIRST_AND_LAST = "It was there twice, at its place and after the others."
+FIRST_AND_LAST = "The first message was there twice, at its place and after the others."
 
 
 async def _rabbitmq(server: Server, *numbers: int) -> list[int]:
@@ -47,7 +47,7 @@ def rabbitmq_many_in_flight(server: Server) -> Numbers:
     "one message in flight: the next is published after the confirm",
     holds=False,
     short="twice, in order",
-    says="It was there twice, one behind the other, and before the others.",
+    says="The first message was there twice, one behind the other, and before the others.",
 )
 def rabbitmq_one_in_flight(server: Server) -> Numbers:
     assert asyncio.run(_rabbitmq(server, 0, 0, 1, 2)) == [0, 0, 1, 2]
