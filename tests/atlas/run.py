@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from tests.atlas.brokers import ASKED
@@ -12,9 +12,10 @@ from tests.atlas.questions import QUESTIONS
 from tests.brokers.cluster import inside
 
 #: Longer than any cell takes, also on a busy machine.
-SECONDS = 580
+SECONDS = 1200
 #: The keys of a broker, of one of its settings, and of a question.
 Cell = tuple[str, str, str]
+Row = dict[str, Any]
 
 
 def cells(
@@ -33,26 +34,33 @@ def cells(
     ]
 
 
-async def run(cell: Cell) -> dict[str, Any]:
+async def run(cell: Cell) -> Row:
     """Return the row that a cell prints."""
-    row: dict[str, Any] = json.loads(await inside.run("tests.atlas.cell", *cell, seconds=SECONDS))
+    row: Row = json.loads(await inside.run("tests.atlas.cell", *cell, seconds=SECONDS))
+    return row
+
+
+async def run_pattern(pattern: str) -> Row:
+    """Return the row that a pattern's trial prints."""
+    said = await inside.run("tests.atlas.patterns.cell", pattern, seconds=SECONDS)
+    row: Row = json.loads(said)
     return row
 
 
 async def run_all(
-    cells: Iterable[Cell], at_once: int
-) -> AsyncIterator[dict[str, Any] | inside.InsideError]:
-    """Yield the rows of cells as they end, or what made one fail."""
+    runs: Iterable[Callable[[], Awaitable[Row]]], at_once: int
+) -> AsyncIterator[Row | inside.InsideError]:
+    """Yield the rows of runs as they end, or what made one fail."""
     room = asyncio.Semaphore(at_once)
 
-    async def one(cell: Cell) -> dict[str, Any] | inside.InsideError:
+    async def one(run: Callable[[], Awaitable[Row]]) -> Row | inside.InsideError:
         async with room:
             try:
-                return await run(cell)
+                return await run()
             except inside.InsideError as error:
                 return error
 
-    running = [asyncio.ensure_future(one(cell)) for cell in cells]
+    running = [asyncio.ensure_future(one(each)) for each in runs]
     try:
         for row in asyncio.as_completed(running):
             yield await row

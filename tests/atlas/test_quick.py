@@ -1,6 +1,6 @@
 """A quick cell of each broker: what it loses or keeps is what the atlas says.
 
-All cells are `make atlas`, which takes half an hour.
+All cells are `make atlas`, which takes more than half an hour.
 """
 
 from __future__ import annotations
