@@ -170,6 +170,11 @@ def nats_limits(server: Server) -> Numbers:
     holds=True,
     short="gone",
     says="With its acknowledgement, each message was gone from the stream.",
+    documented=Documented(
+        agrees=True,
+        says="Under `WorkQueuePolicy`, a message is deleted once it is acknowledged.",
+        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+    ),
 )
 def nats_work_queue(server: Server) -> Numbers:
     assert asyncio.run(_acknowledged(server, RetentionPolicy.WORK_QUEUE)) == 0
@@ -183,6 +188,11 @@ def nats_work_queue(server: Server) -> Numbers:
     holds=True,
     short="gone",
     says="When the only consumer had acknowledged a message, it was gone from the stream.",
+    documented=Documented(
+        agrees=True,
+        says="Under `InterestPolicy`, a message is deleted when all consumers whose filters match its subject have acknowledged it.",
+        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+    ),
 )
 def nats_interest(server: Server) -> Numbers:
     assert asyncio.run(_acknowledged(server, RetentionPolicy.INTEREST)) == 0

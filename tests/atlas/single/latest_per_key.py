@@ -142,7 +142,7 @@ async def _compacted(server: Server) -> tuple[list[tuple[str, int]], list[tuple[
 @trial(
     ASKED,
     "kafka",
-    "`cleanup.policy=compact`, `segment.ms` of 1 s",
+    "`cleanup.policy=compact`, `segment.ms` of 1 s, `log.cleaner.backoff.ms` of 200 ms",
     holds=True,
     short="{came} came, later",
     says="At once all {before} messages came, and the latest {came} of their keys when the cleaner had compacted the closed segment. A reader goes by the last one of a key.",

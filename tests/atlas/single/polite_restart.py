@@ -322,6 +322,11 @@ def mqtt_default(server: Server) -> Numbers:
     holds=True,
     short="all there",
     says="The connection ended. The session was there, with all {there} messages.",
+    documented=Documented(
+        agrees=True,
+        says="With `persistence`, connections, subscriptions and messages are written to the disk when the server closes, and read when it starts.",
+        source="https://mosquitto.org/man/mosquitto-conf-5.html",
+    ),
 )
 def mqtt_persistent(server: Server) -> Numbers:
     there = _restart_session(server)

@@ -215,6 +215,11 @@ def nats_all(server: Server) -> Numbers:
     holds=False,
     short="nothing is there",
     says="A new consumer got none of the messages that had been acknowledged: they were gone from the stream.",
+    documented=Documented(
+        agrees=True,
+        says="Under `WorkQueuePolicy`, a message is deleted once it is acknowledged.",
+        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+    ),
 )
 def nats_work_queue(server: Server) -> Numbers:
     assert asyncio.run(_second_consumer(server, RetentionPolicy.WORK_QUEUE)) == ["last"]

@@ -190,7 +190,7 @@ async def _come_back(server: Server, settings: dict[str, Any], **topic: Any) -> 
 @trial(
     ASKED,
     "kafka",
-    "`retention.ms` of 7 days, `auto_offset_reset` latest",
+    "`retention.ms` of 7 days, looked at every 200 ms; `auto_offset_reset` latest",
     default=True,
     holds=False,
     short="{deleted} deleted, {skipped} skipped",
@@ -209,7 +209,7 @@ def kafka_latest(server: Server) -> Numbers:
 @trial(
     ASKED,
     "kafka",
-    "`retention.ms` of 7 days, `auto_offset_reset` earliest",
+    "`retention.ms` of 7 days, looked at every 200 ms; `auto_offset_reset` earliest",
     holds=False,
     short="{deleted} deleted",
     says="{deleted} unread messages, written with a time of eight days ago, were deleted. The consumer came back without an error, and went on with the oldest that was there.",
@@ -223,10 +223,15 @@ def kafka_earliest(server: Server) -> Numbers:
 @trial(
     ASKED,
     "kafka",
-    "`retention.ms` of 7 days, `auto_offset_reset` none",
+    "`retention.ms` of 7 days, looked at every 200 ms; `auto_offset_reset` none",
     holds=False,
     short="{deleted} deleted, an error",
     says="{deleted} unread messages, written with a time of eight days ago, were deleted. The consumer that came back got an error, `OffsetOutOfRangeError`, which names the offset.",
+    documented=Documented(
+        agrees=True,
+        says="With `auto.offset.reset` none, the consumer gets an exception.",
+        source="https://kafka.apache.org/documentation/#consumerconfigs_auto.offset.reset",
+    ),
 )
 def kafka_none(server: Server) -> Numbers:
     async def run() -> None:
@@ -244,10 +249,15 @@ def kafka_none(server: Server) -> Numbers:
 @trial(
     ASKED,
     "kafka",
-    "`retention.ms=-1`",
+    "`retention.ms=-1`, looked at every 200 ms",
     holds=True,
     short="no",
     says="All {unread} unread messages were there and were read, while another topic with the default lost its own, of the same age.",
+    documented=Documented(
+        agrees=True,
+        says="With `retention.ms` of -1, no time limit is applied.",
+        source="https://kafka.apache.org/documentation/#topicconfigs_retention.ms",
+    ),
 )
 def kafka_for_ever(server: Server) -> Numbers:
     there = asyncio.run(_come_back(server, {}, retention_ms="-1"))

@@ -183,6 +183,11 @@ async def _is(what: bool) -> bool:
     holds=False,
     short="no",
     says="The folder had grown by {full} MB with the backlog, and {after} MB of them were left when all was acknowledged. Only a limit deletes, and there is none by default.",
+    documented=Documented(
+        agrees=True,
+        says="Under `LimitsPolicy`, the default, what deletes messages is a limit that is hit, if any is set.",
+        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+    ),
 )
 def nats_limits(server: Server) -> Numbers:
     found = asyncio.run(_acknowledge(server, None))
