@@ -52,7 +52,7 @@ def all_done(service: Service, items: list[Any]) -> bool:
 
 @trial(
     "nats",
-    "{confirmed} tasks were confirmed, and every one was done; {again} were done a second time."
+    "{confirmed} tasks were confirmed, and every one was done; done a second time: {again}."
     " Meanwhile no task was done for {gap} s.",
     by_hand="An operator had given the stream three replicas, as the snippet makes one.",
 )
@@ -69,8 +69,8 @@ async def work_queue(cluster: NatsCluster, service: Service) -> Numbers:
 
 @trial(
     "rabbitmq",
-    "{confirmed} events were confirmed, and each of two subscribers got all of them; {again} came"
-    " a second time. Meanwhile nobody got an event for {gap} s.",
+    "{confirmed} events were confirmed, and each of two subscribers got all of them; got a"
+    " second time: {again}. Meanwhile nobody got an event for {gap} s.",
 )
 async def publish_subscribe(cluster: RabbitmqCluster, service: Service) -> Numbers:
     async def heard(subscriber: str, event: str) -> None:
@@ -90,7 +90,7 @@ async def publish_subscribe(cluster: RabbitmqCluster, service: Service) -> Numbe
 @trial(
     "rabbitmq",
     "{confirmed} events were confirmed, and each receiver got those that it had asked for, and no"
-    " other; {again} came a second time. Meanwhile nobody got an event for {gap} s.",
+    " other; got a second time: {again}. Meanwhile nobody got an event for {gap} s.",
 )
 async def topic_router(cluster: RabbitmqCluster, service: Service) -> Numbers:
     async def heard(receiver: str, key: str, body: str) -> None:
@@ -168,8 +168,9 @@ def server_of(name: str) -> int:
 
 @trial(
     "postgresql",
-    "{confirmed} views were confirmed, {again} of them after a commit without an answer was sent"
-    " again, and exactly {counted} were counted. Meanwhile none was counted for {gap} s.",
+    "{confirmed} views were confirmed, and exactly {counted} were counted. The producer's failed"
+    " attempts, each of which it repeated with the same id: {again}. Meanwhile no view was counted"
+    " for {gap} s.",
     by_hand=PROMOTED,
 )
 async def idempotent_receiver(cluster: PostgresqlCluster, service: Service) -> Numbers:
@@ -198,7 +199,7 @@ async def idempotent_receiver(cluster: PostgresqlCluster, service: Service) -> N
 @trial(
     "postgresql",
     "{confirmed} uploads were confirmed, and the event of each was received, in their order;"
-    " {again} were received a second time. Meanwhile no event was received for {gap} s.",
+    " received a second time: {again}. Meanwhile no event was received for {gap} s.",
     by_hand=PROMOTED,
 )
 async def transactional_outbox(cluster: PostgresqlCluster, service: Service) -> Numbers:
@@ -217,7 +218,7 @@ async def transactional_outbox(cluster: PostgresqlCluster, service: Service) -> 
 @trial(
     "rabbitmq",
     "Of {confirmed} confirmed messages, {good} were done, and {dead} that can't be done were in the"
-    " dead letter channel: none is missing. {again} were done a second time.",
+    " dead letter channel: none is missing. Done a second time: {again}.",
 )
 async def dead_letter_channel(cluster: RabbitmqCluster, service: Service) -> Numbers:
     async def transcode(video: str) -> None:
@@ -247,7 +248,7 @@ async def dead_letter_channel(cluster: RabbitmqCluster, service: Service) -> Num
 @trial(
     "rabbitmq",
     "{confirmed} messages were confirmed. The handler failed on the first delivery of each, and"
-    " every one was done after its delay; {again} were done a second time, and none was dead."
+    " every one was done after its delay, and none was dead; done a second time: {again}."
     " Meanwhile none was done for {gap} s.",
 )
 async def delayed_retry(cluster: RabbitmqCluster, service: Service) -> Numbers:
@@ -273,8 +274,8 @@ async def delayed_retry(cluster: RabbitmqCluster, service: Service) -> Numbers:
 @trial(
     "rabbitmq",
     "{confirmed} tasks were confirmed, {old} of them with an expiration of {life} s, which passed"
-    " while the old leader was dead. None of these was done, and each of the others was; {again}"
-    " were done a second time.",
+    " while the old leader was dead. None of these was done, and each of the others was; done a"
+    " second time: {again}.",
 )
 async def message_expiration(cluster: RabbitmqCluster, service: Service) -> Numbers:
     life = 6
@@ -295,8 +296,8 @@ async def message_expiration(cluster: RabbitmqCluster, service: Service) -> Numb
 
 @trial(
     "rabbitmq",
-    "{confirmed} tasks were confirmed by a queue that takes {most}, and each was done; {again} were"
-    " done a second time. Its producer, which is faster than its workers, waited meanwhile.",
+    "{confirmed} tasks were confirmed by a queue that takes {most}, and each was done; done a"
+    " second time: {again}. Its producer, which is faster than its workers, waited meanwhile.",
 )
 async def backpressure(cluster: RabbitmqCluster, service: Service) -> Numbers:
     async def transcode(task: str) -> None:
@@ -338,7 +339,7 @@ async def event_replay(cluster: KafkaCluster, service: Service) -> Numbers:
 @trial(
     "kafka",
     "{confirmed} tasks were confirmed, and every one was done, those of each video in their order;"
-    " {again} were done a second time. Meanwhile no task was done for {gap} s.",
+    " done a second time: {again}. Meanwhile no task was done for {gap} s.",
     by_hand="The topic had been made with three replicas and `min.insync.replicas=2`, as the"
     " snippet would make one with one replica.",
 )
