@@ -43,7 +43,8 @@ def test_every_pattern_has_a_trial() -> None:
 
 def test_the_record_is_of_the_codes_words() -> None:
     recorded = json.loads(FILE.read_text())
-    jsonschema.validate(recorded, json.loads((DATA / "schema" / "atlas" / "patterns.json").read_text()))
+    schema = json.loads((DATA / "schema" / "atlas" / "patterns.json").read_text())
+    jsonschema.validate(recorded, schema)
     assert list(recorded) == list(TRIALS), AGAIN
     for name, trial in TRIALS.items():
         said = described(trial)
