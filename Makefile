@@ -104,8 +104,9 @@ RECORDED := tests/site/test_copied.py tests/snippets/test_recorder.py tests/patt
 record: servers
 	SURVIVAL=all $(PYTEST) --update $(if $(filter tests/%,$(ARGS)),,$(RECORDED)) $(ARGS)
 
-benchmark: servers
+benchmark: servers $(if $(ONLY),,site)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
+	$(if $(ONLY),,$(BIN)/python -m tests.benchmarks.beside_stock site)
 
 # What each broker guarantees, on one server, and when servers, links and power of a cluster fail,
 # which needs Linux and root: see tests/atlas.
