@@ -23,6 +23,7 @@ MUTANTS = "docs/data/mutants.json"
 SINGLE = f"{atlas.FOLDER}/single.json"
 #: What the data is that docs/data/schema/ has a form for.
 DATA = {
+    "atlas/patterns": "what each pattern's snippet kept when a leader was killed",
     "atlas/single": "what one server of each broker did when it was asked",
     "claims": "the claims, and for each broker the line that carries it",
     "errors": "texts of errors, each provoked by a test, with the address that explains it",
