@@ -52,9 +52,10 @@ const goToCell = () => {
   const cell = [...row.querySelectorAll("td")].find((each) => addressOf(each) === address);
   if (!cell) return;
   cell.id = address;
-  location.replace(location.href); // now the browser finds it
+  location.replace(location.href);
 };
 addEventListener("hashchange", goToCell);
+goToCell(); // before the theme writes another name there
 addEventListener("DOMContentLoaded", () => window.document$ ? document$.subscribe(goToCell) : goToCell());
 addEventListener("click", async (event) => {
   const link = event.target.closest?.(".headerlink");
