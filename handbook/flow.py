@@ -58,23 +58,24 @@ def observed(broker: type[Broker], note: Note) -> type[Broker]:
 
 
 class Flow:
-    """Sends each event of the program in the file `name` as a step, in JSON."""
+    """Sends each event of the program in the file `name` as a step, in JSON.
+
+    A step shows what the broker holds at which it happened. A program may make several, one after
+    the other, to compare them: theirs are other queues, even where they have the same names.
+    """
 
     def __init__(self, name: str, send: Callable[[str, str], object]) -> None:
         self.name, self.send = name, send
         self.told = 0
-        self.brokers: list[Broker] = []
-        self.acknowledged: Counter[str] = Counter()
-        self.read: dict[tuple[str, str], int] = {}
+        self.acknowledged: Counter[tuple[Broker, str]] = Counter()
+        self.read: dict[tuple[Broker, str, str], int] = {}
 
     def __call__(self, broker: Broker, event: Event) -> None:
         """Send the step of one event. The last of too many says so."""
-        if broker not in self.brokers:
-            self.brokers.append(broker)
         if event.kind == "acknowledged":
-            self.acknowledged[event.place] += 1
+            self.acknowledged[broker, event.place] += 1
         elif event.kind == "read":
-            self.read[event.place, event.client] = event.message.id + 1
+            self.read[broker, event.place, event.client] = event.message.id + 1
         self.told += 1
         if self.told <= STEPS:
             step = {
@@ -82,13 +83,13 @@ class Flow:
                 "kind": event.kind,
                 "line": line(self.name),
                 "message": event.message.id,
-                "queues": self._queues(),
-                "logs": self._logs(),
+                "queues": self._queues(broker),
+                "logs": self._logs(broker),
                 "last": self.told == STEPS,
             }
             self.send("step", json.dumps(step, ensure_ascii=False))
 
-    def _queues(self) -> list[dict[str, Any]]:
+    def _queues(self, broker: Broker) -> list[dict[str, Any]]:
         return [
             {
                 "name": queue.name,
@@ -98,25 +99,23 @@ class Flow:
                     {"name": each.name, "holds": list(map(_held, each.unacked[:SHOWN]))}
                     for each in sorted(queue.consumers, key=lambda one: one.name)
                 ],
-                "acknowledged": self.acknowledged[queue.name],
+                "acknowledged": self.acknowledged[broker, queue.name],
             }
-            for broker in self.brokers
             # The one for dead letters is the first that a broker makes, and the last of the story.
             for queue in [*list(broker.queues.values())[1:], *list(broker.queues.values())[:1]]
         ]
 
-    def _logs(self) -> list[dict[str, Any]]:
+    def _logs(self, broker: Broker) -> list[dict[str, Any]]:
         return [
             {
                 "name": name,
                 "records": [[each.id, _short(each.body)] for each in records[-SHOWN:]],
                 "groups": [
                     {"name": group, "read": at, "committed": broker.committed.get((log, group), 0)}
-                    for (log, group), at in self.read.items()
-                    if log == name
+                    for (where, log, group), at in self.read.items()
+                    if (where, log) == (broker, name)
                 ],
             }
-            for broker in self.brokers
             for name, records in broker.logs.items()
         ]
 

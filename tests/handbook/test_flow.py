@@ -99,6 +99,21 @@ def test_a_log_shows_how_far_its_groups_are() -> None:
     assert told[-1]["logs"][0]["records"] == [[0, "cat.mp4"]]
 
 
+def test_each_broker_of_a_run_has_its_own_queues_and_counts() -> None:
+    act = (
+        "broker = Broker()\n"
+        "broker.declare('notify')\n"
+        "broker.publish('notify', 'cat.mp4')\n"
+        "with broker.consume('notify', 'A') as a:\n"
+        "    a.unacked[0].ack()\n"
+    )
+    told = steps(act + act)
+    half = len(told) // 2
+    assert [step["queues"] for step in told[:half]] == [step["queues"] for step in told[half:]]
+    notify, _ = told[-1]["queues"]
+    assert (notify["name"], notify["acknowledged"]) == ("notify", 1)
+
+
 def test_who_publishes_in_a_consumers_block_is_named() -> None:
     told = steps(
         "broker.declare('asked')\n"
