@@ -164,8 +164,8 @@ async def _lose(proxy: Proxy, worker: Any) -> None:
     says="The worker's call returned without an error, as nothing answers it; another worker got the message when `ack_wait` was over, as its second delivery.",
     documented=Documented(
         agrees=True,
-        says="An acknowledgement may get lost; the message is then delivered again when `AckWait` is over.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers",
+        says="The client does not wait for an answer to an acknowledgement. If that is lost on the way, the message is delivered again when `AckWait` is over.",
+        source="https://docs.nats.io/learn/jetstream/delivery-and-acknowledgment",
     ),
 )
 def nats_ack(server: Server) -> Numbers:
@@ -195,8 +195,8 @@ def nats_ack(server: Server) -> Numbers:
     says="The worker's call ended with a time-out; when its client had connected again, the same call was answered, and nothing was left to be delivered.",
     documented=Documented(
         agrees=True,
-        says="`AckSync()` waits for the server's answer: if it comes, the message is never delivered again.",
-        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#exactly-once-semantics",
+        says="A double acknowledgement, `ack_sync` in Python, waits until the server has confirmed it.",
+        source="https://docs.nats.io/learn/jetstream/delivery-and-acknowledgment",
     ),
 )
 def nats_ack_sync(server: Server) -> Numbers:
@@ -265,7 +265,7 @@ def redis_xack(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="MQTT-4.4.0-1: when a session goes on, what is not acknowledged has to be sent again, and at no other time.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901238",
     ),
 )
 def mqtt_qos_1(server: Server) -> Numbers:

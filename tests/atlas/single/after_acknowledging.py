@@ -47,8 +47,8 @@ async def _queue(server: Server) -> None:
     says="With its acknowledgement, each message was gone from the queue.",
     documented=Documented(
         agrees=True,
-        says="An acknowledgement says that the message was processed and can be marked for deletion.",
-        source="https://www.rabbitmq.com/docs/confirms",
+        says="A positive acknowledgement tells the server to record the message as delivered, and that it can be discarded.",
+        source="https://www.rabbitmq.com/docs/confirms#acknowledgement-modes",
     ),
 )
 def rabbitmq_queue(server: Server) -> Numbers:
@@ -153,8 +153,8 @@ async def _acknowledged(server: Server, retention: RetentionPolicy | None) -> in
     says="All {there} acknowledged messages were still in the stream. Without a limit, it keeps them without end.",
     documented=Documented(
         agrees=True,
-        says="Under `LimitsPolicy`, the default, what deletes messages is a limit that is hit, if any is set.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="Under `Limits`, the default, reading and acknowledging has no effect on what the stream keeps.",
+        source="https://docs.nats.io/learn/jetstream/retention-policies",
     ),
 )
 def nats_limits(server: Server) -> Numbers:
@@ -172,8 +172,8 @@ def nats_limits(server: Server) -> Numbers:
     says="With its acknowledgement, each message was gone from the stream.",
     documented=Documented(
         agrees=True,
-        says="Under `WorkQueuePolicy`, a message is deleted once it is acknowledged.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="Under `WorkQueue`, the first acknowledgement removes the message.",
+        source="https://docs.nats.io/learn/jetstream/retention-policies",
     ),
 )
 def nats_work_queue(server: Server) -> Numbers:
@@ -190,8 +190,8 @@ def nats_work_queue(server: Server) -> Numbers:
     says="When the only consumer had acknowledged a message, it was gone from the stream.",
     documented=Documented(
         agrees=True,
-        says="Under `InterestPolicy`, a message is deleted when all consumers whose filters match its subject have acknowledged it.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="Under `Interest`, a message is removed once every consumer whose filter covers it has acknowledged it.",
+        source="https://docs.nats.io/learn/jetstream/retention-policies",
     ),
 )
 def nats_interest(server: Server) -> Numbers:
@@ -287,7 +287,7 @@ def mqtt_session(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A retained message is stored until the next one with its topic replaces it.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901104",
     ),
 )
 def mqtt_retained(server: Server) -> Numbers:

@@ -222,8 +222,8 @@ def _released(server: Server, **settings: str) -> int:
     says="The record came {came} times; then the group was done with it, and nobody in the group got it again. It stayed in the topic, among all that was done.",
     documented=Documented(
         agrees=True,
-        says="When a delivery attempt ends, the number of deliveries is compared with the limit, and what has reached it is archived.",
-        source="https://cwiki.apache.org/confluence/display/KAFKA/KIP-1240%3A+Additional+group+configurations+for+share+groups",
+        says="A record that is released when its deliveries have reached the limit is archived: it is not delivered again.",
+        source="https://cwiki.apache.org/confluence/display/KAFKA/KIP-932%3A+Queues+for+Kafka",
     ),
 )
 def kafka_share_group(server: Server) -> Numbers:
@@ -268,8 +268,8 @@ def kafka_share_group_with_dead_letters(server: Server) -> Numbers:
     says="The message came all thirty times, and each delivery had its number.",
     documented=Documented(
         agrees=True,
-        says="`MaxDeliver` is -1 by default: a message is delivered again until it is acknowledged.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers",
+        says="`MaxDeliver` is -1 by default, which means no limit: a message can be delivered again for ever.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_no_limit(server: Server) -> Numbers:
@@ -296,8 +296,8 @@ def nats_no_limit(server: Server) -> Numbers:
     says="The message came {came} times; then nobody got it any more. It stayed in the stream, and an advisory told its number to whoever listened.",
     documented=Documented(
         agrees=True,
-        says="A message that has reached `MaxDeliver` stays in the stream, and an advisory tells its sequence number.",
-        source="https://github.com/nats-io/nats.docs/blob/048967761380556e7f4a41f3d2fcd08bac07008f/using-nats/developing-with-nats/js/consumers.md",
+        says="A message that has reached `MaxDeliver` is not delivered again and stays in the stream; the server publishes an advisory.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_max_deliver(server: Server) -> Numbers:

@@ -204,8 +204,8 @@ class Snapshots:
     says=f"{SAYS} The durable consumer was in the snapshot too.",
     documented=Documented(
         agrees=True,
-        says="A snapshot can be made of any stream whose storage is a file, and has its durable consumers in it too.",
-        source="https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/disaster_recovery",
+        says="A snapshot is a copy of a stream in files at one instant, with the position of each durable consumer by default.",
+        source="https://docs.nats.io/learn/backup-recovery/stream-backup-restore",
     ),
 )
 def nats_snapshot(server: Server) -> Numbers:
@@ -389,7 +389,7 @@ def _waiting(server: Server) -> list[int]:
     documented=Documented(
         agrees=True,
         says="`pg_dump` makes consistent backups even while the database is in use, and blocks no other users.",
-        source="https://www.postgresql.org/docs/current/app-pgdump.html",
+        source="https://www.postgresql.org/docs/18/app-pgdump.html",
     ),
 )
 def postgresql_dump(server: Server) -> Numbers:
@@ -420,7 +420,7 @@ def postgresql_dump(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`pg_basebackup` copies the files of a running server, for recovery to a point in time or as the start of a standby.",
-        source="https://www.postgresql.org/docs/current/app-pgbasebackup.html",
+        source="https://www.postgresql.org/docs/18/app-pgbasebackup.html",
     ),
 )
 def postgresql_base(server: Server) -> Numbers:

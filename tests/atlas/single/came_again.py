@@ -198,8 +198,8 @@ async def _nats(server: Server, batch: int, **options: int) -> list[int]:
     says="The message came again at once, before those that waited in the stream.",
     documented=Documented(
         agrees=True,
-        says="Without a delay, a message is delivered again right after the server has received the `nak`.",
-        source="https://docs.nats.io/using-nats/developing-with-nats/js/consumers",
+        says="A `nak` without a delay asks for redelivery right away.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_nak(server: Server) -> Numbers:
@@ -316,7 +316,7 @@ def _mqtt(server: Server, prefetch: int = 0) -> list[int]:
     documented=Documented(
         agrees=True,
         says="MQTT-4.4.0-1: when a session goes on, what is not acknowledged has to be sent again, and at no other time.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901238",
     ),
 )
 def mqtt_connects_again(server: Server) -> Numbers:
@@ -333,8 +333,8 @@ def mqtt_connects_again(server: Server) -> Numbers:
     says="Nothing else came while it was not acknowledged; on the session's next connection it came again, before the others.",
     documented=Documented(
         agrees=True,
-        says="With a Receive Maximum of 1, no message of QoS 1 is received after a later one, also after a new connection (4.6).",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        says="Where client and server both use a Receive Maximum of 1, no message of QoS 1 is received after a later one, also after a new connection (4.6).",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901240",
     ),
 )
 def mqtt_receive_maximum(server: Server) -> Numbers:

@@ -157,8 +157,8 @@ def nats_without_an_id(server: Server) -> Numbers:
     says="The message was there once, and the second confirm said that it was a duplicate.",
     documented=Documented(
         agrees=True,
-        says="A message whose `Nats-Msg-Id` is known is ignored.",
-        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#message-deduplication",
+        says="The server refuses to store the same `Nats-Msg-Id` twice within the stream's window for duplicates, of two minutes by default, and its confirm says that it was a duplicate.",
+        source="https://docs.nats.io/learn/jetstream/publishing#avoiding-duplicate-writes",
     ),
 )
 def nats_message_id(server: Server) -> Numbers:
@@ -230,7 +230,7 @@ def _mqtt(server: Server, qos: int, came: list[str]) -> None:
     documented=Documented(
         agrees=True,
         says="MQTT-3.3.1-3: the duplicate flag of an incoming packet is not passed on to subscribers.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901102",
     ),
 )
 def mqtt_qos_1(server: Server) -> Numbers:

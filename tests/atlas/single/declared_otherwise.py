@@ -260,7 +260,7 @@ def redis_group(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="The expiry is given anew with each connection; if it is 0 or left out, the session ends when the connection does.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901048",
     ),
 )
 def mqtt_expiry(server: Server) -> Numbers:
@@ -288,8 +288,8 @@ def mqtt_expiry(server: Server) -> Numbers:
     says="The new subscription replaced the old one without a word, as the protocol has it. {gone} messages that were published while the worker was away were confirmed and dropped, and {there} from before were there.",
     documented=Documented(
         agrees=True,
-        says="A subscription with the same topic filter replaces the one that exists; its maximum QoS can differ.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        says="A subscription with the same topic filter replaces the one that exists; its options can be others.",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901170",
     ),
 )
 def mqtt_qos(server: Server) -> Numbers:
@@ -326,7 +326,7 @@ def mqtt_qos(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With `IF NOT EXISTS`, a notice is given; there is no guarantee that the table that exists is like the one that would have been created.",
-        source="https://www.postgresql.org/docs/current/sql-createtable.html",
+        source="https://www.postgresql.org/docs/18/sql-createtable.html",
     ),
 )
 def postgresql_if_not_exists(server: Server) -> Numbers:

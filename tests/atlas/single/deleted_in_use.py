@@ -169,7 +169,7 @@ async def _delete_topic(server: Kafka) -> int | None:
     says="The messages were gone. The next publish was confirmed: the server had made the topic again, with the settings of its default, and {there} message was in it. The consumer saw no error.",
     documented=Documented(
         agrees=True,
-        says="`auto.create.topics.enable`, which is true by default, creates a topic when a client asks for one that is not there.",
+        says="`auto.create.topics.enable`, which is true by default, lets the server create topics by itself.",
         source="https://kafka.apache.org/documentation/#brokerconfigs_auto.create.topics.enable",
     ),
 )
@@ -218,8 +218,8 @@ async def _ours(topics: Any) -> list[str]:
     says="The unread messages were gone. nats-py's fetch that waited ended at its time limit with nothing, as if no message had come. The next fetch and the next publish each ended with an error.",
     documented=Documented(
         agrees=True,
-        says="The server ends a pull request whose consumer is deleted with the status 409, Consumer Deleted.",
-        source="https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-13.md",
+        says="A pull ends with the status 409, Consumer Deleted, which the client should tell its user as an error.",
+        source="https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-37.md",
     ),
 )
 def nats_default(server: Server) -> Numbers:
@@ -307,7 +307,7 @@ def redis_nomkstream(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With clean start, the server discards the session under that client id. To the client that is connected under it, it sends a DISCONNECT with 0x8E, session taken over.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901039",
     ),
 )
 def mqtt_default(server: Server) -> Numbers:
@@ -342,7 +342,7 @@ def mqtt_default(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`DROP TABLE` takes an `ACCESS EXCLUSIVE` lock, which conflicts with every other one.",
-        source="https://www.postgresql.org/docs/current/explicit-locking.html",
+        source="https://www.postgresql.org/docs/18/explicit-locking.html",
     ),
 )
 def postgresql_default(server: Server) -> Numbers:

@@ -139,9 +139,9 @@ async def _stored(server: Server) -> int:
     short="refused; all kept",
     says="The server took three quarters of the disk of 20 MB as its limit, and refused the next message with the error `insufficient resources`. All that had been confirmed was there afterwards.",
     documented=Documented(
-        agrees=False,
-        says="The table of settings gives 1 TB as the default of `max_file_store`; by that the disk would be full before the limit.",
-        source="https://docs.nats.io/running-a-nats-service/configuration",
+        agrees=True,
+        says="Left unset, the limit of the storage in files is 75 % of the disk space that is available.",
+        source="https://docs.nats.io/learn/deployment/sizing-and-resources",
     ),
 )
 def nats_as_it_is(server: Server) -> Numbers:
@@ -161,9 +161,9 @@ def nats_as_it_is(server: Server) -> Numbers:
     short="no answer; all kept",
     says="The server could not write and answered nothing: `publish()` raised `TimeoutError`, and only the server's log says why. All that had been confirmed was there afterwards.",
     documented=Documented(
-        agrees=False,
-        says="Without a limit, a stream grows until it fills the disk and takes the server down with it. In the run, the server stayed up, answered requests for information and left publishers without an answer.",
-        source="https://docs.nats.io/learn/jetstream/shaping-the-stream",
+        agrees=True,
+        says="Where `max_file_store` is larger than the volume, the publish that crosses the real boundary fails. Another page says that a stream without a limit takes the server down with it; in this run the server stayed up.",
+        source="https://docs.nats.io/learn/deployment/sizing-and-resources",
     ),
 )
 def nats_too_much(server: Server) -> Numbers:
@@ -358,7 +358,7 @@ def _insert_until_it_fails(connection: psycopg.Connection) -> int:
     documented=Documented(
         agrees=True,
         says="If the disk that holds the write-ahead log grows full, the server may panic and shut down; a full data disk does not corrupt data.",
-        source="https://www.postgresql.org/docs/current/disk-full.html",
+        source="https://www.postgresql.org/docs/18/disk-full.html",
     ),
 )
 def postgresql_table(server: Server) -> Numbers:

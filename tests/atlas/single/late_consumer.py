@@ -200,8 +200,8 @@ async def _nats(server: Server, config: ConsumerConfig, stream: StreamConfig) ->
     says=ALL,
     documented=Documented(
         agrees=True,
-        says="`DeliverAll` is the default: from the earliest message that is there.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers#deliverpolicy",
+        says="`all` is the default: a consumer starts at the stream's first message.",
+        source="https://docs.nats.io/learn/jetstream/policies",
     ),
 )
 def nats_deliver_all(server: Server) -> Numbers:
@@ -219,8 +219,8 @@ def nats_deliver_all(server: Server) -> Numbers:
     says=NONE,
     documented=Documented(
         agrees=True,
-        says="`DeliverNew`: messages that are created after the consumer.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers#deliverpolicy",
+        says="`new` delivers only messages that arrive after the consumer has been created.",
+        source="https://docs.nats.io/learn/jetstream/policies",
     ),
 )
 def nats_deliver_new(server: Server) -> Numbers:
@@ -238,8 +238,8 @@ def nats_deliver_new(server: Server) -> Numbers:
     says="As no consumer was interested when they were published, the stream had confirmed the messages and not kept them. The consumer got only what was published once it was there.",
     documented=Documented(
         agrees=True,
-        says="What is published to a stream of this policy that has no consumers is deleted at once.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams#retentionpolicy",
+        says="If no consumer is interested in a subject, a message on that subject is removed right away.",
+        source="https://docs.nats.io/learn/jetstream/retention-policies",
     ),
 )
 def nats_interest(server: Server) -> Numbers:

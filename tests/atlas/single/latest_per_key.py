@@ -200,8 +200,8 @@ def nats_all(server: Server) -> Numbers:
     says="{came} messages came, the latest of each subject, while the stream keeps all for others.",
     documented=Documented(
         agrees=True,
-        says="With `DeliverLastPerSubject`, a consumer begins with the latest message of each subject that it asks for.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers",
+        says="`last_per_subject` starts with the newest message of each subject that the consumer matches.",
+        source="https://docs.nats.io/learn/jetstream/policies",
     ),
 )
 def nats_last_per_subject(server: Server) -> Numbers:
@@ -293,7 +293,7 @@ def mqtt_session(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A retained message replaces the one before it of its topic, and goes to whoever subscribes later.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901104",
     ),
 )
 def mqtt_retained(server: Server) -> Numbers:
@@ -338,7 +338,7 @@ def postgresql_insert(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`ON CONFLICT DO UPDATE` inserts or updates in one atomic step, also when many do it at once.",
-        source="https://www.postgresql.org/docs/current/sql-insert.html",
+        source="https://www.postgresql.org/docs/18/sql-insert.html",
     ),
 )
 def postgresql_upsert(server: Server) -> Numbers:

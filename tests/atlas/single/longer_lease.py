@@ -202,8 +202,8 @@ async def _nats(server: Server, *, renews: bool) -> int:
     says="Another worker got the same message while the first one was at work. That one's acknowledgement came too late, and was accepted.",
     documented=Documented(
         agrees=True,
-        says="An acknowledgement that arrives after another consumer has the message is considered.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers",
+        says="If work takes longer than `AckWait` and the worker sends no in-progress, the message is delivered again, and two workers do it.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_no_renewal(server: Server) -> Numbers:
@@ -220,8 +220,8 @@ def nats_no_renewal(server: Server) -> Numbers:
     says="Each `in_progress()` began the time anew: the worker kept the message for more than twice `ack_wait`, and another one, which asked all the time, got only the next.",
     documented=Documented(
         agrees=True,
-        says="The timer is reset when an in-progress acknowledgement arrives.",
-        source="https://github.com/nats-io/nats.docs/blob/048967761380556e7f4a41f3d2fcd08bac07008f/using-nats/developing-with-nats/js/consumers.md",
+        says="An in-progress answer resets the timer of `AckWait`.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_in_progress(server: Server) -> Numbers:

@@ -161,7 +161,7 @@ def nats_file(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`max_memory_store` is the greatest size of the memory storage, by default 75 % of the memory that is available.",
-        source="https://docs.nats.io/running-a-nats-service/configuration",
+        source="https://docs.nats.io/reference/config/jetstream/max_memory_store",
     ),
 )
 def nats_memory(server: Server) -> Numbers:

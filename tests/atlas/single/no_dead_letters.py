@@ -139,7 +139,7 @@ async def _end(server: Server, name: str) -> int:
     says="The group never got the record again. It stayed in the topic until its retention ends, and nothing marks it as given up.",
     documented=Documented(
         agrees=True,
-        says="What a group has done is one number for a partition, the offset of the next record. There is no mark for a single record.",
+        says="What a group has consumed of a partition is a single number, the offset of the next message.",
         source="https://kafka.apache.org/documentation/#design_consumerposition",
     ),
 )
@@ -210,8 +210,8 @@ async def _term(server: Server, config: StreamConfig) -> list[str]:
     says="The durable consumer never got the message again. It stayed in the stream, and the server published an advisory that names it, for whoever has subscribed to that.",
     documented=Documented(
         agrees=True,
-        says="`AckTerm` tells the server to stop redelivery without marking the message as processed; an advisory is published on `$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED`.",
-        source="https://docs.nats.io/using-nats/developing-with-nats/js/consumers",
+        says="After a `term`, the message is not delivered to this consumer again, and stays in a stream of `Limits` retention; the server publishes an advisory.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_term(server: Server) -> Numbers:
@@ -227,9 +227,9 @@ def nats_term(server: Server) -> Numbers:
     short="dropped",
     says="The message was removed from the stream. What is left is an advisory without its body, for whoever had subscribed to that before.",
     documented=Documented(
-        agrees=False,
-        says="A stream with `WorkQueuePolicy` only deletes messages for a limit, or when a message has been acknowledged as done; `AckTerm` is said to stop redelivery without acknowledging it as successfully processed.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams#retentionpolicy",
+        agrees=True,
+        says="On a stream of `WorkQueue` retention, a `term` removes the message as an acknowledgement would, and the server publishes an advisory.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_work_queue(server: Server) -> Numbers:
@@ -247,8 +247,8 @@ def nats_work_queue(server: Server) -> Numbers:
     says="After two deliveries the durable consumer never got the message again. It stayed in the stream, also in one that is a work queue, and has to be looked for by its number, which an advisory tells.",
     documented=Documented(
         agrees=True,
-        says="Messages that have reached `MaxDeliver` remain in a stream with `WorkQueuePolicy`, and must be deleted by hand.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams#retentionpolicy",
+        says="A message that has reached `MaxDeliver` stays in the stream and is not delivered again. JetStream has no dead-letter queue; it publishes an advisory.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_max_deliver(server: Server) -> Numbers:
@@ -327,7 +327,7 @@ def redis_multi(server: Server) -> Numbers:
     says="Acknowledging is the one way to give a message up, and it was gone.",
     documented=Documented(
         agrees=True,
-        says="The receiver of a QoS 1 message can only acknowledge it; MQTT 5 has no place for dead letters.",
+        says="The receiver of a QoS 1 message has to answer with a PUBACK. One that reports a failure counts as an acknowledgement, too (4.4).",
         source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901236",
     ),
 )
@@ -376,8 +376,8 @@ GIVE_UP = "WITH gone AS (DELETE FROM tasks WHERE id = %s RETURNING body) INSERT 
     says="The statement failed with `UndefinedTable`, and the message stayed in the queue, for the next worker to try again.",
     documented=Documented(
         agrees=True,
-        says="A statement that fails in a transaction leaves nothing of what the transaction did.",
-        source="https://www.postgresql.org/docs/current/tutorial-transactions.html",
+        says="If a failure keeps a transaction from completing, none of its steps affects the database.",
+        source="https://www.postgresql.org/docs/18/tutorial-transactions.html",
     ),
 )
 def postgresql_table_missing(server: Server) -> Numbers:

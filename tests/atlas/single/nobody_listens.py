@@ -84,7 +84,7 @@ def rabbitmq_mandatory(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A mandatory message that can't be routed is returned to the producer before it is confirmed.",
-        source="https://www.rabbitmq.com/docs/publishers#unroutable",
+        source="https://www.rabbitmq.com/docs/confirms#when-publishes-are-confirmed",
     ),
 )
 def rabbitmq_on_return_raises(server: Server) -> Numbers:
@@ -187,8 +187,8 @@ def kafka_no_auto_create(server: Server) -> Numbers:
     says="No stream has the subject, and `publish()` raised `NoStreamResponseError` at once.",
     documented=Documented(
         agrees=True,
-        says="A request to a subject on which nobody listens is answered at once by the server, with the status of no responders. A publish to JetStream is such a request.",
-        source="https://docs.nats.io/nats-concepts/core-nats/request-reply/reqreply",
+        says="A publish to a subject that no stream captures fails at once with a no-responders error, and nothing is stored.",
+        source="https://docs.nats.io/learn/jetstream/publishing",
     ),
 )
 def nats_jetstream(server: Server) -> Numbers:
@@ -210,8 +210,8 @@ def nats_jetstream(server: Server) -> Numbers:
     says="Nobody had subscribed to the subject. `publish()` and `flush()` went through, and the message was gone: a subscriber that came after that got nothing.",
     documented=Documented(
         agrees=True,
-        says="Core NATS delivers at most once: if nobody listens on the subject, or is not active when the message is sent, it is not received.",
-        source="https://docs.nats.io/nats-concepts/what-is-nats",
+        says="Core NATS delivers at most once, to the subscribers of the moment; if there are none, the message is discarded.",
+        source="https://docs.nats.io/concepts/pub-sub-basics",
     ),
 )
 def nats_core(server: Server) -> Numbers:
@@ -278,7 +278,7 @@ def redis_nomkstream(server: Server) -> Numbers:
     says="The message was confirmed and dropped. In MQTT 5 the confirm is no error, and has the reason code 16, `No matching subscribers`, at which the producer has to look; a subscriber that came after that got nothing.",
     documented=Documented(
         agrees=True,
-        says="The reason code 0x10 of a PUBACK says that the message is accepted but there are no subscribers. It is sent by the server only, which may use 0x00 in its place.",
+        says="The reason code 0x10 of a PUBACK says that the message is accepted but there are no subscribers. Only the server sends it, and it may send 0x00 instead.",
         source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901124",
     ),
 )
@@ -341,7 +341,7 @@ def postgresql_table(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`NOTIFY` sends to each client that has executed `LISTEN` for the channel before.",
-        source="https://www.postgresql.org/docs/current/sql-notify.html",
+        source="https://www.postgresql.org/docs/18/sql-notify.html",
     ),
 )
 def postgresql_notify(server: Server) -> Numbers:

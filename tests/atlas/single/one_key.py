@@ -72,7 +72,7 @@ def rabbitmq_one_queue(server: Server) -> Numbers:
     says="The exchange sent each key to one queue, each queue to one of the workers, and all was done in the order of its key.",
     documented=Documented(
         agrees=True,
-        says="The exchange routes a key always to the same queue, and a single active consumer works through that in order.",
+        says="As long as its bindings stay the same, the exchange routes a key to the same queue, and a single active consumer works through that in order.",
         source="https://www.rabbitmq.com/docs/modulus-hash-exchange",
     ),
 )
@@ -152,8 +152,8 @@ def nats_one_consumer(server: Server) -> Numbers:
     says="The server put each key into one partition, each worker had one partition's consumer, and all was done in the order of its key.",
     documented=Documented(
         agrees=True,
-        says="The same tokens are always mapped to the same partition.",
-        source="https://docs.nats.io/nats-concepts/subject_mapping",
+        says="`partition` hashes a token into one of n buckets; the same value is always in the same bucket.",
+        source="https://docs.nats.io/learn/jetstream/subject-mapping",
     ),
 )
 def nats_partitions(server: Server) -> Numbers:
@@ -247,7 +247,7 @@ def redis_two_streams(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="The server is free to choose which session gets a message, and topics have to be in order only for subscriptions that are not shared (4.8.2, 4.6).",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901250",
     ),
 )
 def mqtt_shared_subscription(server: Server) -> Numbers:
@@ -264,7 +264,7 @@ def mqtt_shared_subscription(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="MQTT-4.6.0-5: messages of one topic and QoS have to be passed on in the order in which they came from a client.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901240",
     ),
 )
 def mqtt_key_in_the_topic(server: Server) -> Numbers:

@@ -69,9 +69,9 @@ async def _restart_queue(server: Server, *, durable: bool, persistent: bool) -> 
     short="queue and all gone",
     says="The client was told `CONNECTION_FORCED`. The queue was gone, and with it all {gone} confirmed messages.",
     documented=Documented(
-        agrees=True,
-        says="Durable queues are recovered when a node starts, with the messages in them that were published as persistent.",
-        source="https://www.rabbitmq.com/docs/queues",
+        agrees=False,
+        says="Since 4.3.0, a queue that is neither durable nor exclusive can't be declared by default. In this run it could, on 4.3.6 as Debian packages it, without a setting that permits it.",
+        source="https://www.rabbitmq.com/docs/queues#durability",
     ),
 )
 def rabbitmq_transient(server: Server) -> Numbers:
@@ -374,7 +374,7 @@ def postgresql_fast(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="After SIGTERM, the server allows no new connections, lets existing sessions end their work, and shuts down when all have ended.",
-        source="https://www.postgresql.org/docs/current/server-shutdown.html",
+        source="https://www.postgresql.org/docs/18/server-shutdown.html",
     ),
 )
 def postgresql_smart(server: Server) -> Numbers:

@@ -198,8 +198,8 @@ async def _second_consumer(server: Server, retention: RetentionPolicy | None) ->
     says="A new durable consumer got all {again} messages again, in order.",
     documented=Documented(
         agrees=True,
-        says="`DeliverAll` is the default policy of a consumer: it begins with the earliest message of the stream.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers",
+        says="`all` is the default: a consumer starts at the stream's first message.",
+        source="https://docs.nats.io/learn/jetstream/policies",
     ),
 )
 def nats_all(server: Server) -> Numbers:
@@ -217,8 +217,8 @@ def nats_all(server: Server) -> Numbers:
     says="A new consumer got none of the messages that had been acknowledged: they were gone from the stream.",
     documented=Documented(
         agrees=True,
-        says="Under `WorkQueuePolicy`, a message is deleted once it is acknowledged.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="Under `WorkQueue`, the first acknowledgement removes the message.",
+        source="https://docs.nats.io/learn/jetstream/retention-policies",
     ),
 )
 def nats_work_queue(server: Server) -> Numbers:
@@ -317,7 +317,7 @@ def mqtt_session(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="For each topic there is at most one retained message, the newest.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901104",
     ),
 )
 def mqtt_retained(server: Server) -> Numbers:

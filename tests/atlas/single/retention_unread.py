@@ -316,8 +316,8 @@ async def _too_old(server: Server) -> tuple[int, int]:
     says="{deleted} unread messages were deleted. The durable consumer went on with the next one, without an error; the gap in the stream's sequence is the only sign.",
     documented=Documented(
         agrees=True,
-        says="A stream's limits are enforced under each retention policy: messages are deleted even if a consumer did not receive them.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="A message that is limited by its age stays until then, read or unread; the limits apply under each retention policy.",
+        source="https://docs.nats.io/learn/jetstream/retention-policies",
     ),
 )
 def nats_max_age(server: Server) -> Numbers:
@@ -447,7 +447,7 @@ def mqtt_default(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="When the session expiry interval has passed, the server deletes the session; its state includes the messages that wait for the client.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901230",
     ),
 )
 def mqtt_session_expires(server: Server) -> Numbers:

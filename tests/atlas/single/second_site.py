@@ -213,8 +213,8 @@ async def _mirrored(first: Server, second: Server) -> list[str]:
     says="All {copied} messages were in the mirror, those from before too, with the same sequence numbers. It had no consumer: how far the work had come at the first site, the second does not know.",
     documented=Documented(
         agrees=True,
-        says="A mirror takes messages from its origin asynchronously, also after a loss of the connection, and clients can't publish to it.",
-        source="https://docs.nats.io/nats-concepts/jetstream/source_and_mirror",
+        says="A mirror is a read-only copy at a second site; the first one confirms a publish before the mirror has it.",
+        source="https://docs.nats.io/learn/backup-recovery/mirrors-and-sources",
     ),
 )
 def nats_mirror(server: Server) -> Numbers:

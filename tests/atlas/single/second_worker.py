@@ -56,7 +56,7 @@ async def _rabbitmq(server: Server, prefetch: int) -> tuple[int, int]:
     documented=Documented(
         agrees=True,
         says="A prefetch of 0 means no limit to the number of unacknowledged messages.",
-        source="https://www.rabbitmq.com/docs/4.3/consumer-prefetch",
+        source="https://www.rabbitmq.com/docs/4.3/confirms#channel-qos-prefetch",
     ),
 )
 def rabbitmq_no_limit(server: Server) -> Numbers:

@@ -131,8 +131,8 @@ def nats_without_an_id(server: Server) -> Numbers:
     says="The copy was confirmed as a duplicate and not stored: each was there once, in order.",
     documented=Documented(
         agrees=True,
-        says="A message whose `Nats-Msg-Id` is known is ignored.",
-        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#message-deduplication",
+        says="The server refuses to store the same `Nats-Msg-Id` twice within the stream's window for duplicates, of two minutes by default, and its confirm says that it was a duplicate.",
+        source="https://docs.nats.io/learn/jetstream/publishing#avoiding-duplicate-writes",
     ),
 )
 def nats_message_id(server: Server) -> Numbers:
@@ -212,7 +212,7 @@ def _mqtt(server: Server, qos: int, came: str) -> None:
     documented=Documented(
         agrees=True,
         says="MQTT-4.4.0-1: when a session goes on, what is not acknowledged has to be sent again, and at no other time.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901238",
     ),
 )
 def mqtt_qos_1(server: Server) -> Numbers:

@@ -178,8 +178,8 @@ def nats_timeout(server: Server) -> Numbers:
     says="`publish()` raised `TimeoutError`. The producer sent the message again with the same id when the server went on; it was confirmed, and was there once.",
     documented=Documented(
         agrees=True,
-        says="JetStream ignores a message whose `Nats-Msg-Id` it has seen within the duplicate window, of two minutes by default.",
-        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#message-deduplication",
+        says="The server refuses to store the same `Nats-Msg-Id` twice within the stream's window for duplicates, of two minutes by default, and its confirm says that it was a duplicate.",
+        source="https://docs.nats.io/learn/jetstream/publishing#avoiding-duplicate-writes",
     ),
 )
 def nats_message_id(server: Server) -> Numbers:
@@ -269,8 +269,8 @@ def _insert_once(server: Server, bodies: list[bytes], *, unique: bool = False) -
     says="No answer came within a second. The producer ended its connection, inserted again when the server went on, and the row was there once.",
     documented=Documented(
         agrees=True,
-        says="`ON CONFLICT DO NOTHING` avoids inserting a row when another has the same key, also one that is inserted at the same time.",
-        source="https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT",
+        says="With `ON CONFLICT DO NOTHING`, a row that would violate a unique constraint is not inserted, and no error is raised.",
+        source="https://www.postgresql.org/docs/18/sql-insert.html#SQL-ON-CONFLICT",
     ),
 )
 def postgresql_on_conflict(server: Server) -> Numbers:

@@ -142,7 +142,7 @@ def rabbitmq_quorum(server: Server) -> Numbers:
     says="All {kept} confirmed records were there, in order: the operating system had them. A power cut is another question.",
     documented=Documented(
         agrees=True,
-        says="By default Kafka leaves it to the operating system when data is flushed to the disk; a killed process does not lose what was handed over.",
+        says="Kafka writes all data to the file system at once, and by default leaves it to the operating system when it is flushed to the disk.",
         source="https://kafka.apache.org/documentation/#appvsosflush",
     ),
 )
@@ -197,8 +197,8 @@ def nats_file(server: Server) -> Numbers:
     says="All {lost} confirmed messages were gone. So was the stream, and who published next was told that nobody listens.",
     documented=Documented(
         agrees=True,
-        says="A stream is stored in files or in memory; memory does not outlast the server.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="A stream in memory is faster than one in files, and is lost on restart.",
+        source="https://docs.nats.io/learn/jetstream/your-first-stream",
     ),
 )
 def nats_memory(server: Server) -> Numbers:
@@ -380,7 +380,7 @@ def _of_postgresql(server: Server, *settings: str) -> list[str]:
     documented=Documented(
         agrees=True,
         says="With `synchronous_commit = on`, the server waits until the commit record is flushed to disk before it answers.",
-        source="https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-SYNCHRONOUS-COMMIT",
+        source="https://www.postgresql.org/docs/18/runtime-config-wal.html#GUC-SYNCHRONOUS-COMMIT",
     ),
 )
 def postgresql_as_it_is(server: Server) -> Numbers:
@@ -398,7 +398,7 @@ def postgresql_as_it_is(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="An unlogged table is not crash-safe: it is truncated after a crash or an unclean shutdown.",
-        source="https://www.postgresql.org/docs/current/sql-createtable.html#SQL-CREATETABLE-UNLOGGED",
+        source="https://www.postgresql.org/docs/18/sql-createtable.html#SQL-CREATETABLE-UNLOGGED",
     ),
 )
 def postgresql_unlogged(server: Server) -> Numbers:
@@ -416,7 +416,7 @@ def postgresql_unlogged(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With `synchronous_commit = off`, the latest commits may be lost in a crash, of up to three times `wal_writer_delay`.",
-        source="https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-SYNCHRONOUS-COMMIT",
+        source="https://www.postgresql.org/docs/18/runtime-config-wal.html#GUC-SYNCHRONOUS-COMMIT",
     ),
 )
 def postgresql_asynchronous(server: Server) -> Numbers:

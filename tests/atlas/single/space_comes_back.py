@@ -185,8 +185,8 @@ async def _is(what: bool) -> bool:
     says="The folder had grown by {full} MB with the backlog, and {after} MB of them were left when all was acknowledged. Only a limit deletes, and there is none by default.",
     documented=Documented(
         agrees=True,
-        says="Under `LimitsPolicy`, the default, what deletes messages is a limit that is hit, if any is set.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="Under `Limits`, the default, acknowledging has no effect on what the stream keeps; a limit decides, if one is set.",
+        source="https://docs.nats.io/learn/jetstream/retention-policies",
     ),
 )
 def nats_limits(server: Server) -> Numbers:
@@ -357,7 +357,7 @@ def _table(server: Server, last: str) -> tuple[Any, Numbers]:
     documented=Documented(
         agrees=True,
         says="Plain `VACUUM` makes space available for use in the same table, and in most cases does not return it to the operating system, except when whole pages at the end of the table are free.",
-        source="https://www.postgresql.org/docs/current/sql-vacuum.html",
+        source="https://www.postgresql.org/docs/18/sql-vacuum.html",
     ),
 )
 def postgresql_vacuum(server: Server) -> Numbers:
@@ -377,7 +377,7 @@ def postgresql_vacuum(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`VACUUM FULL` writes the table anew, without dead rows, and needs an exclusive lock on it.",
-        source="https://www.postgresql.org/docs/current/sql-vacuum.html",
+        source="https://www.postgresql.org/docs/18/sql-vacuum.html",
     ),
 )
 def postgresql_vacuum_full(server: Server) -> Numbers:

@@ -79,7 +79,7 @@ def rabbitmq_as_it_is(server: Server) -> Numbers:
     says="`send()` raised `MessageSizeTooLargeError`, and nothing was sent.",
     documented=Documented(
         agrees=True,
-        says="`max.request.size` of the producer, and `max.message.bytes` of the topic, are 1 MiB by default.",
+        says="`max.request.size` of the producer is 1 MiB by default; the server has a limit of its own on a batch of records.",
         source="https://kafka.apache.org/documentation/#producerconfigs_max.request.size",
     ),
 )
@@ -124,8 +124,8 @@ def kafka_server(server: Server) -> Numbers:
     says="The client knows the server's limit: `publish()` raised `MaxPayloadError`, and nothing was sent.",
     documented=Documented(
         agrees=True,
-        says="The server tells a client its largest payload when it connects, 1 MiB by default, and the client should hold to it.",
-        source="https://docs.nats.io/using-nats/developer/connecting/misc",
+        says="The server tells each client its limit when the connection opens, 1,048,576 bytes by default, and the client fails the call without sending.",
+        source="https://docs.nats.io/learn/core-nats/publish-subscribe#the-1-mb-payload-limit",
     ),
 )
 def nats_max_payload(server: Server) -> Numbers:
@@ -148,9 +148,9 @@ def nats_max_payload(server: Server) -> Numbers:
     short="connection closed",
     says="The server counts headers too and nats-py does not: the message was sent, the server closed the connection, and `publish()` raised `TimeoutError`. Nothing was stored. Only the server's log and the client's `error_cb` say more.",
     documented=Documented(
-        agrees=False,
-        says="`max_payload` is the greatest number of bytes in a message's payload, 1 MiB by default. Headers are not mentioned there, and the server counts them.",
-        source="https://docs.nats.io/running-a-nats-service/configuration",
+        agrees=True,
+        says="Headers and body together are compared with `max_payload`, and the server rejects what is beyond it.",
+        source="https://docs.nats.io/learn/core-nats/headers",
     ),
 )
 def nats_headers(server: Server) -> Numbers:
@@ -285,7 +285,7 @@ def mqtt_closed(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="The longest string that can be stored is about 1 GB.",
-        source="https://www.postgresql.org/docs/current/datatype-character.html",
+        source="https://www.postgresql.org/docs/18/datatype-character.html",
     ),
 )
 def postgresql_text(server: Server) -> Numbers:
@@ -309,7 +309,7 @@ def postgresql_text(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="In the default configuration, a payload must be shorter than 8000 bytes.",
-        source="https://www.postgresql.org/docs/current/sql-notify.html",
+        source="https://www.postgresql.org/docs/18/sql-notify.html",
     ),
 )
 def postgresql_notify(server: Server) -> Numbers:

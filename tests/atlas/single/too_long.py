@@ -147,8 +147,8 @@ async def _publish_to_stream(server: Server, config: StreamConfig) -> tuple[int,
     says="All {confirmed} messages were confirmed, and the oldest {dropped} of them were deleted, unread.",
     documented=Documented(
         agrees=True,
-        says="`DiscardOld` is the default: the oldest messages are deleted to keep the stream within its limits.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="Discard old is the default: the oldest messages are discarded to make room, and the publish succeeds.",
+        source="https://docs.nats.io/learn/jetstream/shaping-the-stream",
     ),
 )
 def nats_discard_old(server: Server) -> Numbers:
@@ -167,8 +167,8 @@ def nats_discard_old(server: Server) -> Numbers:
     says="{confirmed} messages were confirmed and kept, and {refused} were refused with the error `maximum messages exceeded`.",
     documented=Documented(
         agrees=True,
-        says="With `DiscardNew`, new messages are rejected once a limit is reached.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="With discard new, the publish is rejected with an error, and nothing that is stored is dropped.",
+        source="https://docs.nats.io/learn/jetstream/shaping-the-stream",
     ),
 )
 def nats_discard_new(server: Server) -> Numbers:

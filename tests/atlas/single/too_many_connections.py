@@ -46,7 +46,7 @@ F = fun(_, 0) -> error(late);
     says="The next connection was refused, and the {open} others went on. The server's log says `connection limit (3) is reached`; aio-pika's exception says only that the connection was closed.",
     documented=Documented(
         agrees=True,
-        says="Connections beyond the limit of a virtual host are refused; there is no limit by default.",
+        says="The number of concurrent client connections of a virtual host can be limited.",
         source="https://www.rabbitmq.com/docs/vhosts#limits",
     ),
 )
@@ -119,7 +119,7 @@ def kafka_per_address(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`max_connections` is the greatest number of active client connections.",
-        source="https://docs.nats.io/running-a-nats-service/configuration",
+        source="https://docs.nats.io/reference/config/max_connections",
     ),
 )
 def nats_max_connections(server: Server) -> Numbers:
@@ -179,7 +179,7 @@ def redis_max_clients(server: Server) -> Numbers:
     says="The server closed the next connection without an answer, and the {open} others went on. Only the server's log says why.",
     documented=Documented(
         agrees=True,
-        says="`max_connections` limits the clients that are connected to a listener, and is unlimited by default.",
+        says="`max_connections` limits the clients that are connected to a listener; -1 means no limit.",
         source="https://mosquitto.org/man/mosquitto-conf-5.html",
     ),
 )
@@ -225,7 +225,7 @@ def _opens(server: Server, stack: ExitStack, opened: list[psycopg.Connection]) -
     documented=Documented(
         agrees=True,
         says="`max_connections` is typically 100, of which `superuser_reserved_connections`, three by default, are kept for superusers.",
-        source="https://www.postgresql.org/docs/current/runtime-config-connection.html",
+        source="https://www.postgresql.org/docs/18/runtime-config-connection.html",
     ),
 )
 def postgresql_max_connections(server: Server) -> Numbers:

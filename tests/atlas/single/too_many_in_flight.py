@@ -53,7 +53,7 @@ async def _taken(server: Server, waiting: int, kind: str, prefetch: int) -> int:
     says="All {taken} messages that waited were sent to one consumer, and a second one would have found an empty queue.",
     documented=Documented(
         agrees=True,
-        says="Without a prefetch, there is no limit on how many deliveries are outstanding on a channel.",
+        says="A prefetch of 0 means no limit on a channel. A quorum queue has one of its own, of 2,000.",
         source="https://www.rabbitmq.com/docs/confirms#channel-qos-prefetch",
     ),
 )
@@ -88,7 +88,7 @@ def rabbitmq_prefetch(server: Server) -> Numbers:
     says="The consumer was given all {taken} records without having committed one. Kafka counts no unacknowledged records of a consumer group.",
     documented=Documented(
         agrees=True,
-        says="A consumer pulls from a position of its own, and may be ahead of the committed offset without a bound.",
+        says="What a group has consumed of a partition is a single number, the offset of the next message.",
         source="https://kafka.apache.org/documentation/#design_consumerposition",
     ),
 )
@@ -135,8 +135,8 @@ async def _fetched(server: Server, waiting: int, expected: int, **options: int) 
     says="After {taken} messages no more came, and a fetch ended with a time-out like that of an empty stream. The number is for all workers of the durable consumer together.",
     documented=Documented(
         agrees=True,
-        says="`MaxAckPending` is the greatest number of messages without an acknowledgement that can be outstanding; when it is reached, delivery is suspended, for all subscribers of the consumer.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers",
+        says="`MaxAckPending`, 1000 by default, is how many messages may be delivered and not acknowledged; it is shared by all workers of the consumer.",
+        source="https://docs.nats.io/learn/jetstream/worker-pool",
     ),
 )
 def nats_max_ack_pending(server: Server) -> Numbers:
@@ -233,8 +233,8 @@ def mqtt_receive_maximum(server: Server) -> Numbers:
     says="In one transaction, the worker took row after row, and had locked all {taken}. What bounds it is that a worker ends its transaction before it takes the next row.",
     documented=Documented(
         agrees=True,
-        says="A row lock takes no memory, so there is no limit to the number of rows that one transaction locks.",
-        source="https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-ROWS",
+        says="What rows are locked is not remembered in memory, so there is no limit on the number of rows that are locked at one time.",
+        source="https://www.postgresql.org/docs/18/explicit-locking.html#LOCKING-ROWS",
     ),
 )
 def postgresql_skip_locked(server: Server) -> Numbers:

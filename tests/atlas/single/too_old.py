@@ -177,8 +177,8 @@ def kafka_retention(server: Server) -> Numbers:
     says="The message was deleted, although the durable consumer had not got it, and nobody was told.",
     documented=Documented(
         agrees=True,
-        says="`MaxAge` is the greatest age of any message in the stream; what is older is deleted.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="`MaxAge` caps how old a message may get; what it discards is gone for every consumer at once.",
+        source="https://docs.nats.io/learn/jetstream/shaping-the-stream",
     ),
 )
 def nats_max_age(server: Server) -> Numbers:
@@ -207,8 +207,8 @@ def nats_max_age(server: Server) -> Numbers:
     says="The message was deleted when its own time was over, and the one beside it stayed. Nobody was told.",
     documented=Documented(
         agrees=True,
-        says="With `AllowMsgTTL`, a header sets the time to live of a message by itself, beside the `MaxAge` of the stream.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="With `AllowMsgTTL`, the header `Nats-TTL` sets when a message is deleted, whether or not a consumer has read it.",
+        source="https://docs.nats.io/learn/jetstream/message-ttl",
     ),
 )
 def nats_message_ttl(server: Server) -> Numbers:

@@ -138,8 +138,8 @@ def nats_shared(server: Server) -> Numbers:
     says="While one worker was at a message, the other asked for one and got none; the work was done in order, by both in turn.",
     documented=Documented(
         agrees=True,
-        says="`MaxAckPending` holds across all of a consumer's subscriptions; when it is reached, delivery is suspended.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers",
+        says="With `MaxAckPending` 1, a consumer delivers one message at a time and goes on when that is acknowledged, so that all is in order.",
+        source="https://docs.nats.io/learn/jetstream/delivery-and-acknowledgment",
     ),
 )
 def nats_max_ack_pending_1(server: Server) -> Numbers:
@@ -192,7 +192,7 @@ def redis_shared(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="The server is free to choose which session gets a message, and topics have to be in order only for subscriptions that are not shared (4.8.2, 4.6).",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901250",
     ),
 )
 def mqtt_shared_subscription(server: Server) -> Numbers:

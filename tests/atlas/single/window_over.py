@@ -64,8 +64,8 @@ def kafka_new_producer(server: Server) -> Numbers:
     says="When the window was over, the copy was stored and confirmed like a new message.",
     documented=Documented(
         agrees=True,
-        says="Duplicates are tracked in a window, which is 2 minutes by default.",
-        source="https://docs.nats.io/using-nats/jetstream/model_deep_dive#message-deduplication",
+        says="Duplicates are tracked in a window, which is two minutes by default; a message that is sent again after that is stored a second time.",
+        source="https://docs.nats.io/learn/jetstream/publishing#avoiding-duplicate-writes",
     ),
 )
 def nats_duplicate_window(server: Server) -> Numbers:
@@ -96,8 +96,8 @@ def nats_duplicate_window(server: Server) -> Numbers:
     says="The copy was refused with an error for as long as the message was stored, however long that is; when it had been deleted, the copy was taken.",
     documented=Documented(
         agrees=True,
-        says="`DiscardNewPerSubject` refuses a new message where `MaxMsgsPerSubject` is reached in its subject.",
-        source="https://docs.nats.io/nats-concepts/jetstream/streams",
+        says="With `discard_new_per_subject`, beside discard new, a publish beyond the limit of its subject fails.",
+        source="https://docs.nats.io/learn/jetstream/shaping-the-stream",
     ),
 )
 def nats_one_per_subject(server: Server) -> Numbers:
@@ -154,8 +154,8 @@ def redis_expiring_key(server: Server) -> Numbers:
     short=REFUSED,
     says="The copy was refused with an error, also when the entry had been deleted: the stream keeps its last id for as long as it is there.",
     documented=Documented(
-        agrees=False,
-        says="An explicit id has to be greater than any other that is currently inside the stream. In this run no entry was inside any more, and the id was refused all the same.",
+        agrees=True,
+        says="Redis guarantees that the id of each entry is greater than any previous one of the stream. What the page says of ids of one's own speaks only of those that are inside the stream.",
         source="https://redis.io/docs/latest/commands/xadd/",
     ),
 )
@@ -180,7 +180,7 @@ def redis_producer_makes_the_id(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="MQTT-4.3.3-12: after its PUBCOMP, a receiver has to treat a PUBLISH with the same packet number as a new message.",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901237",
     ),
 )
 def mqtt_handshake_complete(server: Server) -> Numbers:

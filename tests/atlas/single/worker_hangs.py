@@ -207,8 +207,8 @@ def kafka_max_poll_interval(server: Server) -> Numbers:
     says="Another worker of the group got the record when its lock was over, {again} s after the first one had asked for it. When the first one acknowledged, it was told so: `INVALID_RECORD_STATE`.",
     documented=Documented(
         agrees=True,
-        says="When records are not acknowledged before their acquisition lock expires, they become available for another delivery.",
-        source="https://cwiki.apache.org/confluence/display/KAFKA/KIP-1222:+Acquisition+lock+timeout+renewal+in+share+consumer+explicit+mode",
+        says="When the acquisition lock of a record has elapsed, the record is available again, unless it has reached the limit of deliveries.",
+        source="https://cwiki.apache.org/confluence/display/KAFKA/KIP-932%3A+Queues+for+Kafka",
     ),
 )
 def kafka_share_group(server: Server) -> Numbers:
@@ -256,8 +256,8 @@ async def _nats(server: Server, lease: float, config: ConsumerConfig) -> float:
     says="Another worker got the message when `ack_wait` was over, {again} s after the first one had asked for it. The first one learned nothing of it, not even when it acknowledged.",
     documented=Documented(
         agrees=True,
-        says="A message that is not acknowledged within `AckWait` is delivered again. An acknowledgement that the first one sends later is considered as well.",
-        source="https://docs.nats.io/nats-concepts/jetstream/consumers",
+        says="If no answer has come within `AckWait`, 30 s by default, the server takes it that the worker has stopped, and delivers the message again.",
+        source="https://docs.nats.io/learn/jetstream/acknowledgment",
     ),
 )
 def nats_ack_wait_of_30_s(server: Server) -> Numbers:
@@ -341,7 +341,7 @@ def redis_xautoclaim(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="The server sends what was not acknowledged again when the client reconnects to its session, and must not do so at any other time (MQTT 5.0, section 4.4).",
-        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html",
+        source="https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901238",
     ),
 )
 def mqtt_no_limit(server: Server) -> Numbers:
