@@ -123,7 +123,7 @@ async def _kafka(server: Server, *, commits: bool) -> tuple[int, list[int]]:
     documented=Documented(
         agrees=True,
         says="A consumer that fails after its work and before its commit leaves messages that the next one does again.",
-        source="https://kafka.apache.org/documentation/#semantics",
+        source="https://kafka.apache.org/44/design/design/#message-delivery-semantics",
     ),
 )
 def kafka_ends_before_the_commit(server: Server) -> Numbers:

@@ -118,7 +118,7 @@ async def _topic(server: Server) -> tuple[list[int], str]:
     documented=Documented(
         agrees=True,
         says="Events are not deleted after consumption; a setting of the topic says for how long they are kept.",
-        source="https://kafka.apache.org/intro",
+        source="https://kafka.apache.org/44/getting-started/introduction/",
     ),
 )
 def kafka_committed(server: Server) -> Numbers:

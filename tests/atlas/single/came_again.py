@@ -118,7 +118,7 @@ def rabbitmq_quorum(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A consumer's position in a partition is one number, the offset of the next message.",
-        source="https://kafka.apache.org/documentation/#design_consumerposition",
+        source="https://kafka.apache.org/44/design/design/#consumer-position",
     ),
 )
 def kafka_goes_on(server: Server) -> Numbers:
@@ -150,7 +150,7 @@ def kafka_goes_on(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A consumer can rewind to an old offset, and consume again.",
-        source="https://kafka.apache.org/documentation/#design_consumerposition",
+        source="https://kafka.apache.org/44/design/design/#consumer-position",
     ),
 )
 def kafka_seek(server: Server) -> Numbers:

@@ -82,7 +82,7 @@ async def _kafka(server: Server, times: int = 1, **settings: Any) -> list[str]:
     documented=Documented(
         agrees=True,
         says="A message that is sent again may be written again, if the first request had succeeded.",
-        source="https://kafka.apache.org/documentation/#semantics",
+        source="https://kafka.apache.org/44/design/design/#message-delivery-semantics",
     ),
 )
 def kafka_without_idempotence(server: Server) -> Numbers:
@@ -100,7 +100,7 @@ def kafka_without_idempotence(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With idempotent delivery, resending makes no duplicate: the broker knows each message's sequence number.",
-        source="https://kafka.apache.org/documentation/#semantics",
+        source="https://kafka.apache.org/44/design/design/#message-delivery-semantics",
     ),
 )
 def kafka_idempotent(server: Server) -> Numbers:

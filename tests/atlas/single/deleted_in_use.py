@@ -170,7 +170,7 @@ async def _delete_topic(server: Kafka) -> int | None:
     documented=Documented(
         agrees=True,
         says="`auto.create.topics.enable`, which is true by default, lets the server create topics by itself.",
-        source="https://kafka.apache.org/documentation/#brokerconfigs_auto.create.topics.enable",
+        source="https://kafka.apache.org/44/configuration/broker-configs/#brokerconfigs_auto.create.topics.enable",
     ),
 )
 def kafka_default(server: Server) -> Numbers:

@@ -108,7 +108,7 @@ async def _send(server: Server, *messages: tuple[str, int]) -> None:
     documented=Documented(
         agrees=True,
         says="The default policy deletes what is older or more than retention allows; only `compact` keeps the latest value of each key.",
-        source="https://kafka.apache.org/documentation/#topicconfigs_cleanup.policy",
+        source="https://kafka.apache.org/44/configuration/topic-configs/#topicconfigs_cleanup.policy",
     ),
 )
 def kafka_delete(server: Server) -> Numbers:
@@ -149,7 +149,7 @@ async def _compacted(server: Server) -> tuple[list[tuple[str, int]], list[tuple[
     documented=Documented(
         agrees=True,
         says="Compaction keeps at least the last value of each key, and does not touch the active segment: a reader of the head sees every message.",
-        source="https://kafka.apache.org/documentation/#compaction",
+        source="https://kafka.apache.org/44/design/design/#log-compaction",
     ),
 )
 def kafka_compact(server: Server) -> Numbers:

@@ -104,7 +104,7 @@ def rabbitmq_watermark(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="Data is written to the file system at once, which means into the kernel's page cache, rather than kept in memory.",
-        source="https://kafka.apache.org/documentation/#design_filesystem",
+        source="https://kafka.apache.org/44/design/design/#persistence",
     ),
 )
 def kafka_heap(server: Server) -> Numbers:

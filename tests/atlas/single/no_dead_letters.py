@@ -140,7 +140,7 @@ async def _end(server: Server, name: str) -> int:
     documented=Documented(
         agrees=True,
         says="What a group has consumed of a partition is a single number, the offset of the next message.",
-        source="https://kafka.apache.org/documentation/#design_consumerposition",
+        source="https://kafka.apache.org/44/design/design/#consumer-position",
     ),
 )
 def kafka_passed_over(server: Server) -> Numbers:

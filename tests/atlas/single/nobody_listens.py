@@ -140,7 +140,7 @@ def rabbitmq_alternate_exchange(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`auto.create.topics.enable` is `true` by default.",
-        source="https://kafka.apache.org/documentation/#brokerconfigs_auto.create.topics.enable",
+        source="https://kafka.apache.org/44/configuration/broker-configs/#brokerconfigs_auto.create.topics.enable",
     ),
 )
 def kafka_auto_create(server: Server) -> Numbers:

@@ -123,7 +123,7 @@ def rabbitmq_hashed_to_queues(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="Events with the same key are written to the same partition, which is read in the order in which it was written.",
-        source="https://kafka.apache.org/documentation/#intro_concepts_and_terms",
+        source="https://kafka.apache.org/44/getting-started/introduction/",
     ),
 )
 def kafka_keys(server: Server) -> Numbers:

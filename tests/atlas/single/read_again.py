@@ -120,7 +120,7 @@ async def _new_group(server: Server, settings: dict[str, Any]) -> list[int]:
     documented=Documented(
         agrees=True,
         says="Without a committed offset, the consumer goes to where `auto.offset.reset` says; the default is latest.",
-        source="https://kafka.apache.org/documentation/#consumerconfigs_auto.offset.reset",
+        source="https://kafka.apache.org/44/configuration/consumer-configs/#consumerconfigs_auto.offset.reset",
     ),
 )
 def kafka_latest(server: Server) -> Numbers:

@@ -198,7 +198,7 @@ async def _come_back(server: Server, settings: dict[str, Any], **topic: Any) -> 
     documented=Documented(
         agrees=True,
         says="If the offset is no longer on the server, for example because the data was deleted, the consumer is reset as `auto.offset.reset` says, by default to the latest.",
-        source="https://kafka.apache.org/documentation/#consumerconfigs_auto.offset.reset",
+        source="https://kafka.apache.org/44/configuration/consumer-configs/#consumerconfigs_auto.offset.reset",
     ),
 )
 def kafka_latest(server: Server) -> Numbers:
@@ -230,7 +230,7 @@ def kafka_earliest(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With `auto.offset.reset` none, the consumer gets an exception.",
-        source="https://kafka.apache.org/documentation/#consumerconfigs_auto.offset.reset",
+        source="https://kafka.apache.org/44/configuration/consumer-configs/#consumerconfigs_auto.offset.reset",
     ),
 )
 def kafka_none(server: Server) -> Numbers:
@@ -256,7 +256,7 @@ def kafka_none(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With `retention.ms` of -1, no time limit is applied.",
-        source="https://kafka.apache.org/documentation/#topicconfigs_retention.ms",
+        source="https://kafka.apache.org/44/configuration/topic-configs/#topicconfigs_retention.ms",
     ),
 )
 def kafka_for_ever(server: Server) -> Numbers:

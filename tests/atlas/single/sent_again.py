@@ -92,7 +92,7 @@ def kafka_without_idempotence(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With `enable.idempotence`, the order is kept also where the client sends again.",
-        source="https://kafka.apache.org/documentation/#producerconfigs_max.in.flight.requests.per.connection",
+        source="https://kafka.apache.org/44/configuration/producer-configs/#producerconfigs_max.in.flight.requests.per.connection",
     ),
 )
 def kafka_idempotent(server: Server) -> Numbers:

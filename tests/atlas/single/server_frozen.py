@@ -95,7 +95,7 @@ async def _end(server: Server, place: TopicPartition) -> int:
     documented=Documented(
         agrees=True,
         says="A producer that meets an error of the network can't be sure whether it happened before or after the message was committed.",
-        source="https://kafka.apache.org/documentation/#semantics",
+        source="https://kafka.apache.org/44/design/design/#message-delivery-semantics",
     ),
 )
 def kafka_timeout(server: Server) -> Numbers:
@@ -124,7 +124,7 @@ def kafka_timeout(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="With `enable.idempotence`, the producer makes sure that exactly one copy of each message is written to the stream.",
-        source="https://kafka.apache.org/documentation/#producerconfigs_enable.idempotence",
+        source="https://kafka.apache.org/44/configuration/producer-configs/#producerconfigs_enable.idempotence",
     ),
 )
 def kafka_idempotent(server: Server) -> Numbers:

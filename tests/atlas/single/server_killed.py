@@ -143,7 +143,7 @@ def rabbitmq_quorum(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="Kafka writes all data to the file system at once, and by default leaves it to the operating system when it is flushed to the disk.",
-        source="https://kafka.apache.org/documentation/#appvsosflush",
+        source="https://kafka.apache.org/44/operations/hardware-and-os/#application-vs-os-flush-management",
     ),
 )
 def kafka_as_it_is(server: Server) -> Numbers:

@@ -80,7 +80,7 @@ def rabbitmq_as_it_is(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`max.request.size` of the producer is 1 MiB by default; the server has a limit of its own on a batch of records.",
-        source="https://kafka.apache.org/documentation/#producerconfigs_max.request.size",
+        source="https://kafka.apache.org/44/configuration/producer-configs/#producerconfigs_max.request.size",
     ),
 )
 def kafka_client(server: Server) -> Numbers:

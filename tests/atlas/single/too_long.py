@@ -94,7 +94,7 @@ HASTY = ("log.retention.check.interval.ms=200", "log.initial.task.delay.ms=200")
     documented=Documented(
         agrees=True,
         says="`retention.bytes` is the greatest size of a partition, beyond which old segments are discarded to free space; it is unlimited by default.",
-        source="https://kafka.apache.org/documentation/#topicconfigs_retention.bytes",
+        source="https://kafka.apache.org/44/configuration/topic-configs/#topicconfigs_retention.bytes",
     ),
 )
 def kafka_retention_bytes(server: Server) -> Numbers:

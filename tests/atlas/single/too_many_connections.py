@@ -86,7 +86,7 @@ def rabbitmq_virtual_host(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="New connections from an address are dropped if the limit is reached.",
-        source="https://kafka.apache.org/documentation/#brokerconfigs_max.connections.per.ip",
+        source="https://kafka.apache.org/44/configuration/broker-configs/#brokerconfigs_max.connections.per.ip",
     ),
 )
 def kafka_per_address(server: Server) -> Numbers:

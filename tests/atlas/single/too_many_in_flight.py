@@ -89,7 +89,7 @@ def rabbitmq_prefetch(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="What a group has consumed of a partition is a single number, the offset of the next message.",
-        source="https://kafka.apache.org/documentation/#design_consumerposition",
+        source="https://kafka.apache.org/44/design/design/#consumer-position",
     ),
 )
 def kafka_consumer_group(server: Server) -> Numbers:

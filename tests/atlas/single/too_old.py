@@ -143,7 +143,7 @@ def rabbitmq_dead_lettered(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="`retention.ms` is the longest time that a log is kept before old segments are discarded; it is an agreement on how soon consumers must read. It is seven days by default.",
-        source="https://kafka.apache.org/documentation/#topicconfigs_retention.ms",
+        source="https://kafka.apache.org/44/configuration/topic-configs/#topicconfigs_retention.ms",
     ),
 )
 def kafka_retention(server: Server) -> Numbers:

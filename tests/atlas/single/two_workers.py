@@ -88,7 +88,7 @@ def rabbitmq_single_active_consumer(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="Each partition is consumed by exactly one consumer of a group at any time.",
-        source="https://kafka.apache.org/documentation/#design_consumerposition",
+        source="https://kafka.apache.org/44/design/design/#consumer-position",
     ),
 )
 def kafka_one_partition(server: Server) -> Numbers:
@@ -106,7 +106,7 @@ def kafka_one_partition(server: Server) -> Numbers:
     documented=Documented(
         agrees=True,
         says="A partition is read in the order in which it was written.",
-        source="https://kafka.apache.org/documentation/#intro_concepts_and_terms",
+        source="https://kafka.apache.org/44/getting-started/introduction/",
     ),
 )
 def kafka_two_partitions(server: Server) -> Numbers:

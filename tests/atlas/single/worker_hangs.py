@@ -207,8 +207,8 @@ def kafka_max_poll_interval(server: Server) -> Numbers:
     says="Another worker of the group got the record when its lock was over, {again} s after the first one had asked for it. When the first one acknowledged, it was told so: `INVALID_RECORD_STATE`.",
     documented=Documented(
         agrees=True,
-        says="When the acquisition lock of a record has elapsed, the record is available again, unless it has reached the limit of deliveries.",
-        source="https://cwiki.apache.org/confluence/display/KAFKA/KIP-932%3A+Queues+for+Kafka",
+        says="A record is locked for 30 s by default. When that has elapsed, the lock is released, and the record is available for another attempt.",
+        source="https://kafka.apache.org/44/design/design/#the-share-consumer",
     ),
 )
 def kafka_share_group(server: Server) -> Numbers:
