@@ -180,6 +180,8 @@ def test_a_reader_runs_edits_goes_away_comes_back_and_resets(visit: Opener) -> N
     bench.button("Run").click()
     bench.says("It printed what the handbook recorded.")
     assert bench.output.inner_text() == output(QUEUE)
+    onwards = bench.status.get_by_role("link", name="take a line away")
+    expect(onwards).to_have_attribute("href", "#take-a-line-away")
     fetched = [url for url in seen.requests if "/assets/python/" in url]
     assert fetched
 
@@ -188,6 +190,7 @@ def test_a_reader_runs_edits_goes_away_comes_back_and_resets(visit: Opener) -> N
     bench.editor.press("Control+Enter")
     bench.says("It printed something else than the handbook recorded.")
     assert "transcode emu.mp4: delivery 1" in bench.output.inner_text()
+    expect(onwards).to_have_count(0)
 
     bench.editor.press("Escape")
     expect(bench.button("Run")).to_be_focused()

@@ -6,6 +6,8 @@ import { CHARACTERS, run, SECONDS, stop } from "./python.js";
 import { load } from "./snippet.js";
 
 const LONGEST_LINK = 20_000;
+// Where a pattern's page lets a reader break its claims, far below the first snippet.
+const CLAIMS = "take-a-line-away";
 
 // Whatever hides it: a fold, or another broker's tab.
 const reveal = (part) => {
@@ -118,6 +120,9 @@ export const bench = async (shown, bar) => {
     output.hidden = !output.textContent;
     draw(steps, code);
     say(outcome(result, printed, failed));
+    if (result.why === "ended" && code === original && document.getElementById(CLAIMS)) {
+      said.append(" Now ", element("a", { href: `#${CLAIMS}`, textContent: "take a line away" }), ".");
+    }
   };
 
   editor.addEventListener("input", () => {
