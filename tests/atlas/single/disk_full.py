@@ -305,7 +305,6 @@ def _mosquitto(server: Server, *lines: str, polite: bool) -> tuple[int, int]:
     ASKED,
     "mqtt",
     "durable session, QoS 1, `persistence true`",
-    default=True,
     holds=False,
     short="confirmed; all {lost} lost",
     says="All {lost} messages were confirmed. When the server was ended politely, it could not write its file, and said so in its log. With more room it started empty: messages and session were gone.",

@@ -277,7 +277,7 @@ def nats_max_deliver(server: Server) -> Numbers:
     default=True,
     holds=False,
     short="stays, unmarked",
-    says="Acknowledging is the one way to give an entry up. The group never got it again; it stayed in the stream until that is trimmed, and nothing marks it as given up.",
+    says="The worker acknowledged it, as Redis 8.0 knows no other way to give an entry up. The group never got it again; it stayed in the stream until that is trimmed, and nothing marks it as given up.",
     documented=Documented(
         agrees=True,
         says="To know which entries can't be processed, the number of deliveries in the pending list helps; such messages go to another stream by the application's own work.",

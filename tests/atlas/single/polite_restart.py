@@ -368,7 +368,7 @@ def postgresql_fast(server: Server) -> Numbers:
     ASKED,
     "postgresql",
     "SIGTERM: a smart shutdown",
-    holds=False,
+    holds=True,
     short="waits for its clients",
     says="The server did not end while a worker was connected: the worker could go on, and nobody else could connect. When the worker left, the server ended, and all {there} messages were there afterwards.",
     documented=Documented(

@@ -146,7 +146,6 @@ def _mqtt(server: Server, qos: int) -> tuple[list[str], list[str]]:
     ASKED,
     "mqtt",
     "QoS 1, `persistence true`",
-    default=True,
     holds=False,
     short="forgot: twice",
     says="The server had forgotten the message and all sessions; the client sent it again, and a worker that had got the first, and subscribed again, got it once more.",

@@ -283,7 +283,6 @@ def redis_rewrite(server: Server) -> Numbers:
     ASKED,
     "mqtt",
     "`persistence true`, a durable session, QoS 1",
-    default=True,
     holds=True,
     short="yes",
     says="The file `mosquitto.db` had {full} MB with the backlog, and {after} MB when it was written again after all was acknowledged.",

@@ -126,7 +126,6 @@ def nats_one_per_subject(server: Server) -> Numbers:
     ASKED,
     "redis",
     "`SET id NX EX 1` before each `XADD`",
-    default=True,
     holds=False,
     short=TWICE,
     says="Redis 8.0 remembers no ids by itself. When the key of the producer's own had expired, the copy was added like a new entry.",
