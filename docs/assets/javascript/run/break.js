@@ -69,7 +69,7 @@ const withoutTheLine = async (shown, id, bar, said) => {
     },
     started() {
       bytes.hidden = true;
-      said.textContent = "Running with the changed line";
+      said.textContent = `Running with the changed line, for ${SECONDS} s at most`;
     },
     printed(kind, text) { printed[kind] += text; },
     stepped(step) { steps.push(step); },
