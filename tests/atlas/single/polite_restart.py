@@ -67,10 +67,10 @@ async def _restart_queue(server: Server, *, durable: bool, persistent: bool) -> 
     default=True,
     holds=False,
     short="queue and all gone",
-    says="The client was told `CONNECTION_FORCED`. The queue was gone, and with it all {gone} confirmed messages.",
+    says="The queue could be declared. At the restart, the client was told `CONNECTION_FORCED`; the queue was gone, and with it all {gone} confirmed messages.",
     documented=Documented(
         agrees=False,
-        says="Since 4.3.0, a queue that is neither durable nor exclusive can't be declared by default. In this run it could, on 4.3.6 as Debian packages it, without a setting that permits it.",
+        says="Since 4.3.0, a queue that is neither durable nor exclusive can't be declared, unless a setting permits it. This run had no such setting; its 4.3.6 is Debian's package.",
         source="https://www.rabbitmq.com/docs/queues#durability",
     ),
 )
