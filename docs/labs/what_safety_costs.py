@@ -279,7 +279,7 @@ assert at_most(5) == 200
 # [^rabbit]: M. Kuratczyk, [*How Are The Messages Stored?*](https://www.rabbitmq.com/blog/2025/01/17/how-are-the-messages-stored), RabbitMQ blog, 2025-01-17, for RabbitMQ 4.0. [References](../references.md#kuratczyk-2025).
 # [^acks]: Kafka 4.4, [Producer configs](https://kafka.apache.org/44/configuration/producer-configs/), `acks`. [References](../references.md#kafka-docs).
 # [^flush]: Kafka 4.4, [Topic configs](https://kafka.apache.org/44/configuration/topic-configs/), `flush.messages`: "we recommend you not set this and use replication for durability". [References](../references.md#kafka-docs).
-# [^nats]: NATS, [JetStream](https://docs.nats.io/nats-concepts/jetstream), *Syncing data to disk*. [References](../references.md#nats-docs).
+# [^nats]: NATS, [Replication and R=3](https://docs.nats.io/learn/clustering/replication-and-r3#syncing-data-to-disk), *Syncing data to disk*. [References](../references.md#nats-docs).
 # [^redis]: Redis, [Persistence](https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/), and the comments in the `redis.conf` of 8.0.2. [References](../references.md#redis-docs).
 # [^waitaof]: Redis, [`WAITAOF`](https://redis.io/docs/latest/commands/waitaof/). [References](../references.md#redis-docs).
 # [^mosquitto]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `autosave_interval`, `autosave_on_changes`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
