@@ -262,7 +262,7 @@ async def closing(connection: AbstractConnection, ask: Awaitable[Any]) -> None:
 
 def test_login_refused(server: Server, said: Hearing) -> None:
     said(unconnected(server.address.replace("guest:guest", "guest:wrong")))
-    said(logged(server, "PLAIN login refused"), client=LOG)
+    said(logged(server, "PLAIN login refused", "'guest'"), client=LOG)
 
 
 def test_vhost_not_found(server: Server, said: Hearing) -> None:

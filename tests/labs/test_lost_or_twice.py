@@ -25,7 +25,7 @@ import redis
 from tests.brokers import Server
 from tests.patterns.stage import Stage
 from tests.records import AGAIN, DATA
-from tests.snippets.running import SNIPPETS, download, whole_code
+from tests.snippets.running import SNIPPETS, beginning_with, download, whole_code
 
 RECORD = DATA / "lost_or_twice.json"
 FIRST, AFTER, IDEMPOTENT = WAYS = ("acknowledge first", "acknowledge after", "idempotent receiver")
@@ -77,8 +77,7 @@ WORK = r"(?=(?:what = |await handle\()[^\n]*count_once|await handle\(\n)"
 
 #: A message says by its body at which step its worker is to die. It dies there once: the next
 #: worker that comes to the step with this message goes on.
-MORTAL = """import asyncio
-import os
+MORTAL = """import os
 import signal
 from pathlib import Path
 
@@ -112,7 +111,7 @@ def mortal(way: str, run: str, code: str) -> str:
         end = [commit, *kill(AFTER_BOTH)]
     code = edited(code, re.escape(line) + ".*\n", end)
     code = edited(code, WORK, work)
-    return code.replace("import asyncio\n", MORTAL, 1)
+    return beginning_with(MORTAL, code)
 
 
 def edited(code: str, pattern: str, lines: list[str]) -> str:

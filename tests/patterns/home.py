@@ -48,6 +48,7 @@ def load(path: Path) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    vars(module)["asyncio"] = asyncio  # for what a test puts into its copy
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module

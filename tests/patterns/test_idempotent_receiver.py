@@ -19,6 +19,7 @@ from tests.brokers.server import wait_until
 from tests.patterns.claims import Proof, claim, differs, holds
 from tests.patterns.stage import Actor, Stage
 from tests.patterns.steps import Steps, step
+from tests.snippets.running import beginning_with
 
 ID, OTHER_ID = "5f0c1a52-6e1f-4f6e-9a55-2d1c9e1d7a01", "5f0c1a52-6e1f-4f6e-9a55-2d1c9e1d7a02"
 CAT = "viewed cat.mp4"
@@ -250,8 +251,7 @@ def test_two_receivers_at_the_same_moment_have_one_effect(stage: Stage) -> None:
 
 
 #: Makes aio-pika send a message without an id; by itself it makes one up.
-NO_IDS = """import asyncio
-from types import SimpleNamespace
+NO_IDS = """from types import SimpleNamespace
 
 import aiormq.channel
 
@@ -281,7 +281,7 @@ def test_a_malformed_message_is_kept_aside(stage: Stage) -> None:
         stage.replace("event.encode()", 'event.encode("latin-1")')
     if stage.key == "rabbitmq":
         text = stage.snippet.read_text()
-        stage.snippet.write_text(text.replace("import asyncio\n", NO_IDS, 1))
+        stage.snippet.write_text(beginning_with(NO_IDS, text))
     stage.call("declare")
     stage.call("publish", events=[*MALFORMED, [ID, CAT]])
     receiver = stage.spawn("receive", receiver="A")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -59,6 +60,17 @@ def download(snippet: Path, folder: Path) -> Path:
     for path in (snippet, *companions(snippet)):
         shutil.copy(path, folder)
     return folder / snippet.name
+
+
+def beginning_with(statements: str, code: str) -> str:
+    """Return a snippet's code with these statements before its first, which is an import."""
+    first = next(
+        node
+        for node in ast.parse(code).body
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    )
+    lines = code.splitlines(keepends=True)
+    return "".join([*lines[: first.lineno - 1], statements, *lines[first.lineno - 1 :]])
 
 
 def mutated() -> bool:
