@@ -236,7 +236,7 @@ def nats_ack_sync(server: Server) -> Numbers:
     "`XACK`",
     default=True,
     holds=True,
-    short="sent again, counts",
+    short="acknowledged again",
     says="The client connected again and sent `XACK` again by itself, and it counted, as it may come on any connection: the entry was done once.",
 )
 def redis_xack(server: Server) -> Numbers:

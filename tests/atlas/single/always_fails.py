@@ -124,7 +124,7 @@ async def _left(server: Server) -> list[int]:
     "rabbitmq",
     "quorum queue, `basic.reject`, `x-delivery-limit` 4, `x-dead-letter-exchange`",
     holds=True,
-    short="dead after {came}",
+    short="dead-lettered after {came}",
     says="The message came {came} times; then the server moved it to the queue of dead letters, and the message behind it was next.",
     documented=Documented(
         agrees=True,
@@ -143,7 +143,6 @@ def rabbitmq_dead_letters(server: Server) -> Numbers:
     ASKED,
     "kafka",
     "`seek()` back to its offset",
-    default=True,
     holds=False,
     short="no end",
     says="An ordinary consumer can't give a record back, only its own position. The worker went back thirty times and got the same record, and all that was behind it waited.",
@@ -167,7 +166,7 @@ def kafka_seek(server: Server) -> Numbers:
     "kafka",
     "the worker's own count, and a topic for dead letters",
     holds=True,
-    short="dead after {came}",
+    short="dead-lettered after {came}",
     says="After its fifth failure the worker published the record to another topic, waited for the confirm and committed; the record behind it was next.",
 )
 def kafka_dead_topic(server: Server) -> Numbers:
@@ -237,7 +236,7 @@ def kafka_share_group(server: Server) -> Numbers:
     "kafka",
     "share group, `errors.deadletterqueue.topic.name`, `errors.deadletterqueue.copy.record.enable=true`",
     holds=False,
-    short="dead after {came}, without headers",
+    short="dead-lettered after {came}, without headers",
     says="The record came {came} times; then the server put its key and its body into the topic for dead letters, with the reason. The headers that the producer had set were missing there.",
 )
 def kafka_share_group_with_dead_letters(server: Server) -> Numbers:
@@ -366,7 +365,7 @@ def redis_no_limit(server: Server) -> Numbers:
     "redis",
     "the worker compares `XPENDING`'s count, and `XADD`s to another stream",
     holds=True,
-    short="dead after {came}",
+    short="dead-lettered after {came}",
     says="The message came {came} times. The worker, which looked at the count before it began, then added it to another stream and acknowledged it, in one `MULTI`.",
     documented=Documented(
         agrees=True,
@@ -420,7 +419,7 @@ def mqtt_disconnects(server: Server) -> Numbers:
     "mqtt",
     "durable session, QoS 1, the worker publishes it to a topic for dead letters",
     holds=True,
-    short="dead at once",
+    short="dead-lettered at once",
     says="As nothing counts the deliveries, the worker gave the message up when it failed for the first time: it published it to another topic, was told that somebody has it, and acknowledged. The message behind it was next.",
 )
 def mqtt_dead_topic(server: Server) -> Numbers:

@@ -82,8 +82,8 @@ async def _set_policy(server: Rabbitmq) -> list[int]:
     ASKED,
     "rabbitmq",
     "`max-length` in a policy",
-    holds=True,
-    short="changed in place",
+    holds=False,
+    short="changed, {dropped} dropped",
     says="An operator set a policy with a limit of {limit}. The service declared its queue as before, and the limit held: the oldest {dropped} messages were dropped.",
     documented=Documented(
         agrees=True,

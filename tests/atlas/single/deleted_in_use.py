@@ -80,7 +80,7 @@ async def _delete_queue(server: Server, *, mandatory: bool) -> bool:
     "a publish without `mandatory`",
     default=True,
     holds=False,
-    short="confirmed and dropped",
+    short="gone; new ones dropped",
     says="The unread messages were gone. aio-pika's iterator waited on without an error, also when the queue had been made again. What was published afterwards was confirmed and dropped.",
     documented=Documented(
         agrees=True,
@@ -98,7 +98,7 @@ def rabbitmq_default(server: Server) -> Numbers:
     "rabbitmq",
     "`mandatory`, `on_return_raises`",
     holds=False,
-    short="the producer is told",
+    short="gone; producer is told",
     says="The unread messages were gone. aio-pika's iterator waited on without an error, also when the queue had been made again. What was published afterwards was returned to the producer, as an error.",
 )
 def rabbitmq_mandatory(server: Server) -> Numbers:
@@ -165,7 +165,7 @@ async def _delete_topic(server: Kafka) -> int | None:
     "`auto.create.topics.enable=true`",
     default=True,
     holds=False,
-    short="made again, empty",
+    short="gone; made again, empty",
     says="The messages were gone. The next publish was confirmed: the server had made the topic again, with the settings of its default, and {there} message was in it. The consumer saw no error.",
     documented=Documented(
         agrees=True,
@@ -194,7 +194,7 @@ class Strict(Kafka):
     "kafka",
     "`auto.create.topics.enable=false`",
     holds=False,
-    short="the producer is told",
+    short="gone; producer is told",
     says="The messages were gone. The next publish ended with an error. The consumer saw none.",
 )
 def kafka_strict(server: Server) -> Numbers:
@@ -214,7 +214,7 @@ async def _ours(topics: Any) -> list[str]:
     "a stream with a durable pull consumer",
     default=True,
     holds=False,
-    short="told at the next call",
+    short="gone; next call tells",
     says="The unread messages were gone. nats-py's fetch that waited ended at its time limit with nothing, as if no message had come. The next fetch and the next publish each ended with an error.",
     documented=Documented(
         agrees=True,
@@ -270,7 +270,7 @@ def _delete_stream(server: Server, *, make: bool) -> str | None:
     "`XADD`",
     default=True,
     holds=False,
-    short="made again, no group",
+    short="gone; made again, no group",
     says="The worker that waited got an error. The next `XADD` was answered with an id, and made a stream without a group: nobody reads the entry, and each worker gets `NOGROUP`.",
     documented=Documented(
         agrees=True,
@@ -288,7 +288,7 @@ def redis_default(server: Server) -> Numbers:
     "redis",
     "`XADD … NOMKSTREAM`",
     holds=False,
-    short="the producer is told",
+    short="gone; producer is told",
     says="The worker that waited got an error. The next `XADD` made nothing and was answered with nil, which the producer has to look at.",
 )
 def redis_nomkstream(server: Server) -> Numbers:
@@ -302,7 +302,7 @@ def redis_nomkstream(server: Server) -> Numbers:
     "a durable session, QoS 1, taken over with `clean start`",
     default=True,
     holds=False,
-    short="confirmed and dropped",
+    short="gone; new ones dropped",
     says="Another client connected under the session's id with *clean start*, which is how a session is deleted. The consumer was told *Session taken over*, and what waited for it was gone. What was published afterwards was confirmed and dropped, with the reason *No matching subscribers*.",
     documented=Documented(
         agrees=True,
@@ -337,7 +337,7 @@ def mqtt_default(server: Server) -> Numbers:
     "`DROP TABLE`",
     default=True,
     holds=False,
-    short="both are told",
+    short="gone; both are told",
     says="The drop waited until the worker's transaction had ended. Then the unread messages were gone, and producer and worker each got the error `UndefinedTable`.",
     documented=Documented(
         agrees=True,

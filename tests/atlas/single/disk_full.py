@@ -88,7 +88,7 @@ def rabbitmq_alarm(server: Server) -> Numbers:
     default=True,
     holds=False,
     short="server ends; all kept",
-    says="The server could not write and ended itself, and the call ended without an answer, when the client's time was over. All that had been confirmed was there when it had more room.",
+    says="The server could not write and ended itself, and the call got no answer: it ended when the client's time was over. Its record was not there, and all that had been confirmed was, when the server had more room.",
 )
 def kafka_as_it_is(server: Server) -> Numbers:
     async def published(own: Server) -> int:
@@ -257,9 +257,9 @@ def redis_every_second(server: Server) -> Numbers:
     ASKED,
     "redis",
     "`appendonly yes`, `appendfsync always`",
-    holds=True,
+    holds=False,
     short="server ends; all kept",
-    says="The server ended itself instead of confirming what it could not write, and `xadd()` raised `ConnectionError`. All {kept} confirmed entries were there when it had more room.",
+    says="The server ended itself instead of confirming what it could not write, and `xadd()` raised `ConnectionError`. Its entry was not there, and all {kept} confirmed entries were, when the server had more room.",
     documented=Documented(
         agrees=True,
         says="With `always`, new commands are appended and synced before the answer is sent: very slow, very safe.",
@@ -351,9 +351,9 @@ def _insert_until_it_fails(connection: psycopg.Connection) -> int:
     "postgresql",
     "a queue table, the write-ahead log on the full disk",
     default=True,
-    holds=True,
-    short="panic; all kept",
-    says="The write-ahead log had no room, and the server panicked: it ended every connection, the `INSERT` failed, and all committed rows were there when it had more room.",
+    holds=False,
+    short="server ends; all kept",
+    says="The write-ahead log had no room, and the server panicked: it ended every connection, and the `INSERT` failed with an `OperationalError`. Its row was not there, and all committed rows were, when the server had more room.",
     documented=Documented(
         agrees=True,
         says="If the disk that holds the write-ahead log grows full, the server may panic and shut down; a full data disk does not corrupt data.",

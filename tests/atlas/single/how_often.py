@@ -47,7 +47,7 @@ async def _third(
     "classic queue",
     default=True,
     holds=False,
-    short="only: not the first",
+    short="marked, without a number",
     says="The third delivery was marked `redelivered`, as the second was, and had no number.",
     documented=Documented(
         agrees=True,
@@ -203,7 +203,7 @@ def redis_xpending(server: Server) -> Numbers:
     "durable session, QoS 1",
     default=True,
     holds=False,
-    short="only: not the first",
+    short="marked, without a number",
     says="The third delivery was marked as a duplicate, as the second was, and had no number.",
 )
 def mqtt_dup(server: Server) -> Numbers:

@@ -292,7 +292,7 @@ def _to_absent(own: Server, *, more: int | None = None) -> tuple[int, int]:
     "mqtt",
     "durable session, QoS 1, no `memory_limit`, in a process that may have 10 MB more",
     default=True,
-    holds=True,
+    holds=False,
     short="connection closed; all kept",
     says="The server closed the producer's connection, without a confirm for the message that did not fit. All that had been confirmed reached the worker, once the process had more memory.",
 )
@@ -307,7 +307,7 @@ def mqtt_no_limit(server: Server) -> Numbers:
     ASKED,
     "mqtt",
     "durable session, QoS 1, `memory_limit 3000000`",
-    holds=True,
+    holds=False,
     short="connection closed; all kept",
     says="The server closed the producer's connection, without a confirm for the message that did not fit. All {kept} confirmed messages reached the worker.",
     documented=Documented(

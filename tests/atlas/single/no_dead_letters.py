@@ -370,7 +370,6 @@ GIVE_UP = "WITH gone AS (DELETE FROM tasks WHERE id = %s RETURNING body) INSERT 
     ASKED,
     "postgresql",
     "`DELETE … RETURNING` and `INSERT INTO dead` in one statement, the table missing",
-    default=True,
     holds=True,
     short="refused; stays",
     says="The statement failed with `UndefinedTable`, and the message stayed in the queue, for the next worker to try again.",

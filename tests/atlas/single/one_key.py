@@ -21,7 +21,7 @@ ASKED = "one-key"
 MESSAGES = 20
 #: Of two partitions, each broker's hash gives each of them one.
 KEYS = ("fox", "bear")
-OVERTOOK, IN_ORDER = "{overtook} overtook", "in order, both work"
+OVERTOOK, IN_ORDER = "{overtook} of 20 overtook", "in order, both work"
 
 
 def key(number: int) -> str:
@@ -116,7 +116,6 @@ def rabbitmq_hashed_to_queues(server: Server) -> Numbers:
     ASKED,
     "kafka",
     "a topic of two partitions, `key=`",
-    default=True,
     holds=True,
     short=IN_ORDER,
     says="The client sent each key to one partition, the group each partition to one of the workers, and all was done in the order of its key.",

@@ -52,13 +52,13 @@ QUESTIONS = {
             "disk-full",
             CONFIRM,
             "The disk is full: is a message confirmed, refused, or neither?",
-            "The server's data is on a small disk. Messages are published until one does not get through; then the server is started again with more room.",
+            "The server's data is on a small disk. Messages are published until one does not get through; then the server is started again with more room. A call that ends with its connection, or at its own time limit, does not tell the producer whether its message is there.",
         ),
         Question(
             "memory-full",
             CONFIRM,
             "The server's memory is used up: is a message confirmed, refused, or neither?",
-            "The server may use little memory. Messages are published until one does not get through, or until there are many more than that memory has room for.",
+            "The server may use little memory. Messages are published until one does not get through, or until there are many more than that memory has room for. A call that ends with its connection, or at its own time limit, does not tell the producer whether its message is there.",
         ),
         Question(
             "two-workers",

@@ -33,7 +33,6 @@ def restart(server: Server) -> None:
     ASKED,
     "kafka",
     "`enable_idempotence=True`, the Java client's default",
-    default=True,
     holds=True,
     short=KNOWN,
     says="The client sent the record again by itself to the server that was back, which knew its sequence number: it was there once.",
@@ -58,7 +57,6 @@ def kafka_idempotent(server: Server) -> Numbers:
     ASKED,
     "nats",
     "`Nats-Msg-Id`, file storage",
-    default=True,
     holds=True,
     short=KNOWN,
     says="The copy was confirmed as a duplicate: the server had read the ids from the stored messages.",
@@ -85,9 +83,8 @@ def nats_message_id(server: Server) -> Numbers:
     ASKED,
     "redis",
     "`XADD` with an id of the producer's own, no file for each write",
-    default=True,
     holds=False,
-    short="forgot both",
+    short="forgot entry and id",
     says="The server had forgotten the entry and its id, and took the copy: it was there once, and a worker that had read the first got it again.",
 )
 def redis_without_a_file(server: Server) -> Numbers:
@@ -147,7 +144,7 @@ def _mqtt(server: Server, qos: int) -> tuple[list[str], list[str]]:
     "mqtt",
     "QoS 1, `persistence true`",
     holds=False,
-    short="forgot: twice",
+    short="forgot all; came twice",
     says="The server had forgotten the message and all sessions; the client sent it again, and a worker that had got the first, and subscribed again, got it once more.",
     documented=Documented(
         agrees=True,
@@ -165,7 +162,7 @@ def mqtt_qos_1(server: Server) -> Numbers:
     "mqtt",
     "QoS 2 from end to end, `persistence true`",
     holds=False,
-    short="forgot: once",
+    short="forgot all; came once",
     says="The server had forgotten the packet and all sessions, before it had passed the message on; the client sent it again, and a worker that had subscribed again got it once.",
     documented=Documented(
         agrees=True,
@@ -182,7 +179,6 @@ def mqtt_qos_2(server: Server) -> Numbers:
     ASKED,
     "postgresql",
     "`UNIQUE (message_id)`, `ON CONFLICT DO NOTHING`",
-    default=True,
     holds=True,
     short=KNOWN,
     says="The message was there once, and the second statement said that it had inserted nothing.",

@@ -49,7 +49,7 @@ async def standing_still(server: Server) -> AsyncIterator[None]:
     "aio-pika's `publish(timeout=1)`",
     default=True,
     holds=False,
-    short="nothing; it was there",
+    short="no answer; it was there",
     says="`publish()` raised `TimeoutError`, and the connection looked open. When the server went on, the message was in the queue.",
     documented=Documented(
         agrees=True,
@@ -90,7 +90,7 @@ async def _end(server: Server, place: TopicPartition) -> int:
     "aiokafka's defaults, `asyncio.timeout(1)`",
     default=True,
     holds=False,
-    short="nothing; it was there",
+    short="no answer; it was there",
     says="The call ended with `TimeoutError`, and the client went on trying behind the producer's back. When the server went on, the record was in the topic.",
     documented=Documented(
         agrees=True,
@@ -160,7 +160,7 @@ async def _published_twice(server: Server, **headers: str) -> int:
     "nats-py's `publish(timeout=1)`, sent again",
     default=True,
     holds=False,
-    short="nothing; {copies} copies",
+    short="sent again: {copies} copies",
     says="`publish()` raised `TimeoutError`. The producer sent the message again when the server went on, and it was there {copies} times.",
 )
 def nats_timeout(server: Server) -> Numbers:
@@ -174,7 +174,7 @@ def nats_timeout(server: Server) -> Numbers:
     "nats",
     "`Nats-Msg-Id`, sent again",
     holds=True,
-    short="nothing; there once",
+    short="sent again: there once",
     says="`publish()` raised `TimeoutError`. The producer sent the message again with the same id when the server went on; it was confirmed, and was there once.",
     documented=Documented(
         agrees=True,
@@ -193,7 +193,7 @@ def nats_message_id(server: Server) -> Numbers:
     "redis-py's `socket_timeout=1`",
     default=True,
     holds=False,
-    short="nothing; it was there",
+    short="no answer; it was there",
     says="`xadd()` raised `TimeoutError`. When the server went on, the entry was in the stream, and the producer can't know.",
 )
 def redis_timeout(server: Server) -> Numbers:
@@ -213,7 +213,7 @@ def redis_timeout(server: Server) -> Numbers:
     "QoS 1",
     default=True,
     holds=False,
-    short="nothing; it arrived",
+    short="no answer; it arrived",
     says="No confirm came within the second that the producer waited, and the connection looked open. When the server went on, the message reached the worker.",
 )
 def mqtt_qos_1(server: Server) -> Numbers:
@@ -235,7 +235,7 @@ def mqtt_qos_1(server: Server) -> Numbers:
     "`INSERT`, the producer ends its connection after a second",
     default=True,
     holds=False,
-    short="nothing; it was there",
+    short="no answer; it was there",
     says="No answer came within a second. The producer ended its connection, and the row was there when the server went on.",
 )
 def postgresql_insert(server: Server) -> Numbers:
@@ -265,7 +265,7 @@ def _insert_once(server: Server, bodies: list[bytes], *, unique: bool = False) -
     "postgresql",
     "`INSERT … ON CONFLICT DO NOTHING` on a unique id, sent again",
     holds=True,
-    short="nothing; there once",
+    short="sent again: there once",
     says="No answer came within a second. The producer ended its connection, inserted again when the server went on, and the row was there once.",
     documented=Documented(
         agrees=True,

@@ -254,8 +254,8 @@ def redis_as_it_is(server: Server) -> Numbers:
     "redis",
     "`appendonly yes`, `appendfsync everysec`",
     holds=False,
-    short="{kept} of {confirmed} there",
-    says="{kept} of {confirmed} confirmed entries were there, the earliest ones without a gap. Redis may confirm an entry that it has not yet handed to the operating system, so a kill can take the last.",
+    short="may lose the last",
+    says="{kept} of {confirmed} confirmed entries were there, the earliest ones without a gap. That is not certain: Redis may confirm an entry that it has not yet handed to the operating system, and a kill then takes the last.",
     documented=Documented(
         agrees=True,
         says="With `everysec`, which is the default of an append-only file, one second of writes can be lost.",

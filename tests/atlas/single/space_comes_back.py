@@ -82,7 +82,7 @@ async def _work_off(server: Server, kind: str, size: int = SIZE) -> Numbers:
     "a classic queue",
     default=True,
     holds=True,
-    short="yes",
+    short="most of it",
     says="The folder had grown by {full} MB with the backlog. When all was acknowledged, {after} MB of them were left.",
 )
 def rabbitmq_classic(server: Server) -> Numbers:
@@ -146,7 +146,7 @@ async def _commit(server: Server) -> Numbers:
     "`retention.ms` of 7 days",
     default=True,
     holds=True,
-    short="after 7 days",
+    short="later, by retention",
     says="The folder had grown by {full} MB with the backlog, and {after} MB of them were left when the group had committed the last offset. Retention deletes them later.",
 )
 def kafka_default(server: Server) -> Numbers:

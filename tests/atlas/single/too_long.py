@@ -227,7 +227,7 @@ def redis_maxlen(server: Server) -> Numbers:
     "redis",
     "`XADD … MAXLEN ~ 10`",
     holds=False,
-    short="{there} of {confirmed} there",
+    short="none dropped yet",
     says="{there} of {confirmed} entries were there: with `~`, Redis drops whole nodes of a hundred entries, and here there was not one to drop. Later, unread entries go as with `=`.",
     documented=Documented(
         agrees=True,

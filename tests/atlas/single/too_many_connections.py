@@ -40,8 +40,8 @@ F = fun(_, 0) -> error(late);
     ASKED,
     "rabbitmq",
     "`max-connections: 3` of the virtual host; without it, as many as the operating system allows",
-    holds=True,
-    short="refused",
+    holds=False,
+    short="refused, without a reason",
     says="The next connection was refused, and the {open} others went on. The server's log says `connection limit (3) is reached`; aio-pika's exception says only that the connection was closed.",
     documented=Documented(
         agrees=True,
@@ -111,8 +111,8 @@ def kafka_per_address(server: Server) -> Numbers:
     "nats",
     "`max_connections: 3`; the default is 65,536",
     default=True,
-    holds=True,
-    short="refused",
+    holds=False,
+    short="refused; reason not always",
     says="The next connection was refused, and the {open} others went on. Why is in the server's log, and not always in the client's error.",
     documented=Documented(
         agrees=True,

@@ -82,7 +82,6 @@ def rabbitmq_prefetch(server: Server) -> Numbers:
     ASKED,
     "kafka",
     "a consumer group, `enable_auto_commit=False`",
-    default=True,
     holds=False,
     short="nothing: all {taken}",
     says="The consumer was given all {taken} records without having committed one. Kafka counts no unacknowledged records of a consumer group.",

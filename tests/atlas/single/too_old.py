@@ -76,7 +76,7 @@ def rabbitmq_dropped(server: Server) -> Numbers:
     "rabbitmq",
     "`expiration`, behind a message without one",
     holds=False,
-    short="stays until first",
+    short="dropped only when first",
     says="The message counted as waiting long after its time, as another stood before it. When that had been taken, it was dropped, and no consumer got it.",
     documented=Documented(
         agrees=True,

@@ -17,7 +17,7 @@ from tests.brokers.clients import jetstream
 
 ASKED = "two-workers"
 MESSAGES = 10
-OVERTOOK = "{overtook} overtook"
+OVERTOOK = "{overtook} of 10 overtook"
 WAITS = "in order, one idle"
 
 

@@ -204,7 +204,7 @@ def kafka_max_poll_interval(server: Server) -> Numbers:
     "share group, `share.record.lock.duration.ms` 1 s instead of 30 s",
     holds=True,
     short="again after {again} s",
-    says="Another worker of the group got the record when its lock was over, {again} s after the first one had asked for it. When the first one acknowledged, it was told so: `INVALID_RECORD_STATE`.",
+    says="Another worker of the group got the record when its lock was over, {again} s after the first one had begun to ask, which includes the time to join the group. When the first one acknowledged, it was told so: `INVALID_RECORD_STATE`.",
     documented=Documented(
         agrees=True,
         says="A record is locked for 30 s by default. When that has elapsed, the lock is released, and the record is available for another attempt.",
