@@ -43,23 +43,18 @@ NO_COPY = "of 4.4, this page could not be had; it is the newest copy that was re
 CHANGE = "it is about what changed with that version"
 #: The footnotes that may cite an older version, by page and key, and why.
 OLDER_SOURCES = {
-    ("best-practices/deployment.md", "cooperative"): NO_COPY,
     ("best-practices/idempotent-consumers.md", "kafka-idempotence"): NO_COPY,
     ("best-practices/migration.md", "kafka-40"): CHANGE,
     ("best-practices/migration.md", "kraft-migration"): CHANGE,
     ("best-practices/migration.md", "mirrored"): CHANGE,
     ("best-practices/migration.md", "mirrored-gone"): CHANGE,
     ("best-practices/migration.md", "quorum-40"): CHANGE,
-    ("patterns/dead-letter-channel.md", "kafka-delete"): NO_COPY,
     ("patterns/idempotent-receiver.md", "kafka-session"): NO_COPY,
     ("patterns/topic-router.md", "kafka-pattern"): NO_COPY,
     ("patterns/transactional-outbox.md", "kafka-session"): NO_COPY,
     ("patterns/work-queue.md", "rabbit-quorum"): CHANGE,
-    ("types/beyond-one-cluster.md", "kafka-geo"): NO_COPY,
-    ("types/beyond-one-cluster.md", "kafka-tenants"): NO_COPY,
     ("types/kafka.md", "elr"): CHANGE,
     ("types/kafka.md", "kip-890"): CHANGE,
-    ("types/kafka.md", "kraft"): NO_COPY,
     ("types/protocols.md", "kip-896"): CHANGE,
     ("types/rabbitmq.md", "khepri"): CHANGE,
 }
