@@ -310,7 +310,8 @@ def _sentences(cell: Cell) -> str:
     """Return what was seen, in sentences that are true of every run."""
     confirmed, lost = cell.values("confirmed"), cell.values("lost")
     if cell.loses:
-        said = f"Of {span(confirmed)} confirmed messages, **{span(lost)} are lost**"
+        are = "is" if set(lost) == {1} else "are"
+        said = f"Of {span(confirmed)} confirmed messages, **{span(lost)} {are} lost**"
     else:
         said = f"{span(confirmed)} messages were confirmed, and none of them is lost"
     parts = [f"{said}; the longest time without a confirm was {span(cell.values('gap'), 1)} s."]
@@ -318,7 +319,10 @@ def _sentences(cell: Cell) -> str:
         parts.append(f"The broker or the client refused {span(refused)}.")
     if any(unknown := cell.values("unknown")):
         there = cell.values("unknown_there")
-        of_these = f"{span(there)} of these messages were there" if any(there) else "none was there"
+        were = "was" if set(there) == {1} else "were"
+        of_these = (
+            f"{span(there)} of these messages {were} there" if any(there) else "none was there"
+        )
         parts.append(f"{_count(unknown, 'call', 'calls')} got no answer, and {of_these}.")
     if any(twice := cell.values("twice")):
         parts.append(f"{_count(twice, 'message', 'messages')} came a second time.")

@@ -235,7 +235,8 @@ def pattern(project: Project, name: str) -> str:
         return ""
     said = " ".join(part for part in (one.says, one.by_hand) if part)
     return (
-        f"In a cluster of three, the leader killed while this snippet was at work:\n\n"
+        "Each pattern was tried on one broker in a cluster of three, whose leader was killed while"
+        " the snippet was at work:\n\n"
         f"- **{one.broker.label}**: {said} Seen on {one.server}. [Test]({_test(project, one.test)})"
     )
 

@@ -34,7 +34,7 @@ def _plot(project: Project, one: Asked, key: str) -> str:
         cells = [(s, one.cells[s.key, key]) for s in one.settings if (s.key, key) in one.cells]
         figure = Figure(figsize=(5.3, 1.0 + 1.15 * len(cells)))
         plots = figure.subplots(len(cells), 1, sharex=True, sharey=True, squeeze=False)
-        said, most = [], 1
+        gaps, most = [], 1
         for number, (axes, (setting, cell)) in enumerate(zip(plots.flat, cells, strict=True)):
             times, events = confirms(project.root, cell)
             began, ended = events["the fault begins"], events["the fault ends"]
@@ -46,13 +46,16 @@ def _plot(project: Project, one: Asked, key: str) -> str:
             axes.set_title(setting.label.replace("`", ""), loc="left", fontsize=11)
             most = max(most, *counts)
             gap = span(cell.values("gap"), 1)
-            said.append(f"{setting.label.replace('`', '')}: none for {gap} s at the longest")
+            gaps.append((setting.label.replace("`", ""), gap))
         plots[0][0].set_ylim(0, 1.05 * most)
         plots[-1][0].set_xlabel("time, s (grey: the fault)")
         figure.supylabel("confirms a second")
-        figure.set_label(f"Confirms a second on {one.broker.label}. {'; '.join(said)}.")
+        said = "; ".join(f"{label}: none for {gap} s at the longest" for label, gap in gaps)
+        figure.set_label(f"Confirms a second on {one.broker.label}. {said}.")
         drawn = without_colours(picture(figure), f"atlas-{one.broker.key}-{key}")
+    longest = "; ".join(f"{gap} s with {label}" for label, gap in gaps)
+    caption = f"{one.server}. The longest time without a confirm: {longest}."
     return (
         f'<figure class="plot"{attributes([one.broker.key])} data-search-exclude>{drawn}'
-        f"<figcaption>{escape(one.server)}</figcaption></figure>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

@@ -9,6 +9,7 @@ from tests.records import ROOT
 
 #: By page: the answers that it says kept all, and those that it says lost some.
 SAID = {
+    "a-node-dies": ("leader-killed-rabbitmq-classic leader-killed-nats-r1", ""),
     "the-power-fails": (
         "all-power-rabbitmq-quorum all-power-kafka-flush all-power-nats-r3-always"
         " all-power-redis-always all-power-redis-waitaof all-power-postgresql-async"
@@ -18,8 +19,9 @@ SAID = {
     ),
     "the-network-splits": (
         "leader-cut-off-rabbitmq-quorum leader-cut-off-kafka-acks-all leader-cut-off-nats-r3"
-        " leader-cut-off-redis-wait leader-cut-off-postgresql-sync",
-        "leader-cut-off-kafka-acks-1 leader-cut-off-redis-snapshots"
+        " leader-cut-off-redis-wait leader-cut-off-postgresql-sync"
+        " leader-cut-off-rabbitmq-classic leader-cut-off-nats-r1",
+        "leader-cut-off-kafka-acks-1 leader-cut-off-redis-snapshots leader-cut-off-redis-plain"
         " leader-cut-off-postgresql-async",
     ),
     "patch-and-upgrade": (
