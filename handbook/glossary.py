@@ -35,7 +35,9 @@ OTHER_NAMES = {
     "log line",
     "pull request",
     "redis pub/sub",
+    "server's log",
     "the log said",
+    "worker's log",
 }
 #: Terms that stand in nearly every section. A page marks each of them once, not in each section.
 COMMON = {

@@ -230,9 +230,11 @@ QUESTIONS = {
         Question(
             "node-replaced",
             "Operations",
-            "A server is lost with its disk, and an empty one takes its place",
+            "A server that does not lead is lost with its disk, and an empty one takes its place",
             "A server that does not lead is ended by kill -9, and all of its files are deleted."
-            " 5 s later an operator puts an empty server of the same name there.",
+            " 5 s later an operator puts an empty server of the same name there. A queue with one"
+            " copy has nothing on that server, so this does not say what the loss of its own disk"
+            " does to it.",
             _replace,
         ),
     )

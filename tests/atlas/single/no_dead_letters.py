@@ -324,7 +324,7 @@ def redis_multi(server: Server) -> Numbers:
     default=True,
     holds=False,
     short="dropped",
-    says="Acknowledging is the one way to give a message up, and it was gone.",
+    says="The worker acknowledged it, as MQTT knows no other end for a delivery, and it was gone.",
     documented=Documented(
         agrees=True,
         says="The receiver of a QoS 1 message has to answer with a PUBACK. One that reports a failure counts as an acknowledgement, too (4.4).",
