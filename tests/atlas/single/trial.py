@@ -29,7 +29,8 @@ class Trial:
     """One cell. `says` and `short` have a number's name in braces for each that `run` returns.
 
     `setting` names the options by their own names, in Markdown; `default` is what one gets without
-    choosing. It `holds` where nothing is lost, and nobody has to guess.
+    choosing. It `holds` where nothing is lost, and nobody has to guess: a call that
+    ends with its connection, or at its own time limit, leaves its caller to guess.
     """
 
     question: str
