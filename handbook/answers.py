@@ -71,8 +71,9 @@ class Answer:
 
     @property
     def called(self) -> str:
-        """The setting, and whether one gets it without choosing, or should choose it."""
-        words = [word for word, so in (("default", self.default), ("safe", self.safe)) if so]
+        """The setting, and whether one gets it without choosing, or loses least by it."""
+        known = {"default": self.default, "the safest that ran": self.safe}
+        words = [word for word, so in known.items() if so]
         return self.setting + (f" ({', '.join(words)})" if words else "")
 
 

@@ -111,7 +111,10 @@ def promised(root: Path, text: str) -> None:
 def test_what_is_kept_is_said_with_its_history(tmp_path: Path) -> None:
     said = expand(project(tmp_path, {}), GROUP)
     assert "## It dies: what is lost? { #leader-killed }" in said
-    assert "- **NATS JetStream**, `num_replicas` 3 (safe): 400 messages were confirmed" in said
+    assert (
+        "- **NATS JetStream**, `num_replicas` 3 (the safest that ran): 400 messages were confirmed"
+        in said
+    )
     assert "none of them is lost; the longest time without a confirm was 5.2 s." in said
     assert "[History](../data/atlas/nats/r3/leader-killed.jsonl.gz)" in said
     assert "/tests/atlas/on_nats.py)" in said
