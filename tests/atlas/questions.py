@@ -222,7 +222,7 @@ QUESTIONS = {
         Question(
             "rolling-restart",
             "Operations",
-            "Each server is restarted politely, one after the other",
+            "Each server is restarted gracefully, one after the other",
             "Each server is asked to end, as for an update, and started again, the one that leads"
             " last. The next one has its turn when all three are in step.",
             _restart_each,

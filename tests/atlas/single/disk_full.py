@@ -307,7 +307,7 @@ def _mosquitto(server: Server, *lines: str, polite: bool) -> tuple[int, int]:
     "durable session, QoS 1, `persistence true`",
     holds=False,
     short="confirmed; all {lost} lost",
-    says="All {lost} messages were confirmed. When the server was ended politely, it could not write its file, and said so in its log. With more room it started empty: messages and session were gone.",
+    says="All {lost} messages were confirmed. When the server was ended gracefully, it could not write its file, and said so in its log. With more room it started empty: messages and session were gone.",
 )
 def mqtt_persistence(server: Server) -> Numbers:
     lines = ("persistence true", "persistence_location {data}/disk/")

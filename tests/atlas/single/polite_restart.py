@@ -1,4 +1,4 @@
-"""The server is restarted politely: what do its clients see, and what is there afterwards?"""
+"""The server is restarted gracefully: what do its clients see, and what is there afterwards?"""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ QUESTIONS = {
         Question(
             "polite-restart",
             OPERATIONS,
-            "The server is restarted politely: what do its clients see, and what is there afterwards?",
+            "The server is restarted gracefully: what do its clients see, and what is there afterwards?",
             "The server is asked to end by SIGTERM while a consumer is connected, and started again.",
         ),
         Question(

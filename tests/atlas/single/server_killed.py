@@ -332,7 +332,7 @@ def mqtt_as_it_is(server: Server) -> Numbers:
     "durable session, QoS 1, `persistence true`, `autosave_interval 1800`",
     holds=False,
     short="all {lost} lost",
-    says="All {lost} confirmed messages were gone, with the session: the server writes its file every half an hour, and when it is ended politely.",
+    says="All {lost} confirmed messages were gone, with the session: the server writes its file every half an hour, and when it is ended gracefully.",
     documented=Documented(
         agrees=True,
         says="`autosave_interval` is 1800 s by default; the file is written then and when the server closes.",

@@ -96,7 +96,7 @@ def session(
     clean: bool = False,
     port: int = 0,
 ) -> Iterator[Session]:
-    """Take up the session `name`, which the server keeps for `expiry` seconds, and leave politely.
+    """Take up the session `name`, which the server keeps for `expiry` seconds, and leave gracefully.
 
     With an `expiry`, this is the durable session of the handbook's consumers.
     """
