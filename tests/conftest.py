@@ -112,10 +112,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark each item with its broker; faults come first, as they wait for long, pages at the end.
+    """Mark each item with its broker; faults come first, as they wait for long, then the pages.
 
-    There, the browser's work disturbs no test of a broker. The tests of a page come together, so
-    that it is opened once.
+    Those take one process for long, while the others wait for their brokers. The tests of a page
+    come together, so that it is opened once.
     """
     elsewhere = [item for item in items if not _is_here(item)]
     config.hook.pytest_deselected(items=elsewhere)
@@ -131,7 +131,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if marker := item.get_closest_marker("broker"):
             item.user_properties.append(("broker", named(marker.args[0]).key))
-    items.sort(key=lambda item: (_needs_browser(item.nodeid), not _waits(item.nodeid), _page(item)))
+    items.sort(key=lambda item: (_turn(item.nodeid), _page(item)))
 
 
 def _asks_a_server(item: pytest.Item) -> bool:
@@ -161,6 +161,10 @@ def _needs_browser(nodeid: str) -> bool:
 
 def _waits(nodeid: str) -> bool:
     return nodeid.startswith("tests/survival/test_survival.py")
+
+
+def _turn(nodeid: str) -> int:
+    return 0 if _waits(nodeid) else 1 if _needs_browser(nodeid) else 2
 
 
 def _page(item: pytest.Item) -> str:
