@@ -34,6 +34,10 @@ OURS = (
 )
 #: Folders in which nothing asks a server: what runs on servers only need not load them.
 SERVERLESS = ("tests/docs/", "tests/handbook/", "tests/mutants/")
+#: Of what pages show, what runs elsewhere.
+WITHOUT_BROWSER = ("tests/site/test_copied.py", "tests/site/test_under_node.py")
+#: Tests of a file that share what takes long to start, and leave it running.
+TOGETHER = ("tests/errors/", "tests/site/test_under_node.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -156,7 +160,7 @@ def _is_here(item: pytest.Item) -> bool:
 
 
 def _needs_browser(nodeid: str) -> bool:
-    return nodeid.startswith("tests/site/") and "/test_copied.py" not in nodeid
+    return nodeid.startswith("tests/site/") and not nodeid.startswith(WITHOUT_BROWSER)
 
 
 def _waits(nodeid: str) -> bool:
@@ -191,8 +195,8 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         if _waits(nodeid) and "[" in nodeid:
             key = re.split(r"[\[-]", nodeid)[1]
             return f"faults {[broker.key for broker in BROKERS].index(key) % 2}"
-        if nodeid.startswith("tests/errors/"):
-            return nodeid.partition("::")[0]  # its tests share one server, and leave it running
+        if nodeid.startswith(TOGETHER):
+            return nodeid.partition("::")[0]
         return nodeid
 
 

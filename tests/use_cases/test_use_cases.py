@@ -74,7 +74,7 @@ PROOFS: list[tuple[Proof, str, str, dict[str, str]]] = [
         a_follower_gets_a_notice_once,
         "rabbitmq",
         "notifications",
-        {"message_id=notice,": "message_id=f'{notice} {asyncio.get_running_loop().time()}',"},
+        {"message_id=notice,": "message_id=f'{notice} {__import__(\"time\").monotonic()}',"},
     ),
     (
         who_has_muted_gets_nothing,
