@@ -1,7 +1,7 @@
 # The handbook's commands. Each sets up what it needs, once.
 PYTHON ?= python3
 # How many processes the tests run in; they mostly wait for servers.
-PARALLEL ?= 8
+PARALLEL ?= 6
 # Where `make serve` shows the site.
 PORT ?= 8000
 # Material's notice of its successor is for us, not for each build.
