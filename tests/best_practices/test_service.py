@@ -134,7 +134,9 @@ def test_a_commit_of_the_last_that_ended_loses_the_one_in_work(
 def test_after_a_transaction_nothing_is_left_to_do(server: Server, tmp_path: Path) -> None:
     assert isinstance(server, Kafka)
 
-    async def submit() -> int:
+    end = 2 * len(TASKS) + 1  # the marker has an offset, too
+
+    async def submit() -> None:
         async with (
             AIOKafkaProducer(
                 bootstrap_servers=server.address, transactional_id="uploads"
@@ -145,12 +147,15 @@ def test_after_a_transaction_nothing_is_left_to_do(server: Server, tmp_path: Pat
                 await producer.send("transcode", task.encode())
         async with AIOKafkaConsumer(bootstrap_servers=server.address) as consumer:
             place = TopicPartition("transcode", 0)
-            return int((await consumer.end_offsets([place]))[place])
+
+            async def marked() -> bool:  # which is done after the commit was answered
+                return bool((await consumer.end_offsets([place]))[place] == end)
+
+            await comes(marked)
 
     with handlers("kafka", server, tmp_path) as stage:
         begin(stage)
-        end = asyncio.run(submit())
-        assert end == 2 * len(TASKS) + 1  # the marker has an offset, too
+        asyncio.run(submit())
         worker = stage.spawn("work")
         assert stage.happens(lambda: len(worker.done) == 2 * len(TASKS), worker)
         assert stage.happens(lambda: server.committed("transcoders") == [(end, "")], worker)
