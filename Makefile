@@ -65,16 +65,16 @@ book: site
 check: .venv/ready
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-style check-types check-snippets
 
-check-style:
+check-style: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/rumdl check --quiet .
 	$(BIN)/typos
 
-check-types:
+check-types: .venv/ready
 	$(BIN)/mypy handbook tests docs/labs
 
-check-snippets:
+check-snippets: .venv/ready
 	$(BIN)/python -m tests.snippets.types
 
 # ARGS choose a part, for which the checks do not run; npm is for tests of the site. Everything runs
