@@ -211,14 +211,14 @@ print(f"{'':12}{'share':>8}{'weaken':>8}")
 for key in brokers:
     print(f"{key:12}{share[key]:8.1f}{weaken[key]:8.1f}")
 
-assert all(gain > 1.1 for gain in share.values())
-assert all(share[key] > weaken[key] for key in ("kafka", "redis", "postgresql"))
-assert all(share[key] > weaken[key] / 2 for key in ("rabbitmq", "mqtt"))
-assert share["nats"] < weaken["nats"]
+together = [share[key] for key in ("rabbitmq", "kafka", "redis", "postgresql")]
+assert all(share[key] > weaken[key] for key in brokers if key != "nats")
+assert 1.1 < share["nats"] < min(together)
+assert share["nats"] < 1.5 * weaken["nats"]
 
 # %% [markdown]
-# On Kafka, Redis and PostgreSQL, sharing brings more than a weaker promise, because the server puts many messages under one fsync, and every message keeps the strong promise.
-# On RabbitMQ and MQTT it brings about as much. NATS is the exception: with `sync_interval: always` it fsyncs message by message, so sharing brings little.
+# On RabbitMQ, Kafka, Redis and PostgreSQL, sharing brings more than a weaker promise, because the server puts many messages under one fsync, and every message keeps the strong promise.
+# On MQTT, where no setting waits for the disk, it brings more as well. NATS is the exception: with `sync_interval: always` it fsyncs message by message, so sharing brings less than on the other four that fsync, and about as much as the weaker promise.
 # There, put replicas into different zones, and keep `always` for what a power cut must not take.
 #
 # ## What it costs in time
