@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import queue
-import random
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 
-from tests.mutants.candidates import Mutant, pool
+from tests.mutants.candidates import Mutant, draw, pool
 from tests.mutants.score import Notes, record
 from tests.mutants.tester import started
 from tests.mutants.trial import NoProofError, Trials, explained, fits
@@ -25,7 +24,7 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="write the score into docs/data")
     given = parser.parse_args()
     users = pool(given.only)
-    drawn = random.Random(given.seed).sample([*users], min(given.number, len(users)))
+    drawn = draw(users, given.seed, given.number)
     print(f"{len(drawn)} of {len(users)} mutants, seed {given.seed}", flush=True)
     verdicts: dict[str, list[str]] = {
         kind: [] for kind in ("noticed", "explained", "SURVIVED", "not tried")

@@ -7,8 +7,9 @@ a constant, and the one assignment of a local name. `main()` is the demonstratio
 from __future__ import annotations
 
 import ast
+import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,3 +162,17 @@ def pool(only: str) -> dict[Mutant, list[str]]:
             for file in {snippet, *companions(snippet)} - {MINIBROKER}:
                 users.setdefault(file, []).append(path)
     return {one: users[file] for file in sorted(users) for one in mutants_of(file)}
+
+
+def draw(candidates: Iterable[Mutant], seed: int, number: int) -> list[Mutant]:
+    """Draw at random, so that what is drawn stays when something else is written or removed.
+
+    Each mutant draws a lot of its own, from the seed and what is taken away; the lowest are drawn.
+    """
+    seen = Counter[str]()
+    lots: dict[Mutant, float] = {}
+    for one in candidates:
+        lacking = f"{one.file}: {one.text} -> {one.instead}"
+        lots[one] = random.Random(f"{seed}, {seen[lacking]}, {lacking}").random()
+        seen[lacking] += 1
+    return sorted(lots, key=lots.__getitem__)[:number]

@@ -8,7 +8,7 @@ from tests.mutants.trial import BESIDE, EQUIVALENT, OWN, explained, fits, rounds
 from tests.snippets.running import ROOT, SNIPPETS, name
 
 WORK_QUEUE = "patterns/work_queue/on_minibroker.py"
-OUTPUT = f"tests/mutants/output.py::test_output[{WORK_QUEUE}]"
+OUTPUT = f"tests/snippets/output.py::test_output[{WORK_QUEUE}]"
 
 
 def of(path: str) -> dict[str, Mutant]:

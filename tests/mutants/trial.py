@@ -49,7 +49,7 @@ def rounds_for(file: str, snippets: Sequence[str], *, survival: bool) -> list[li
     """Return what pytest is told for each round, the quickest first."""
     own = [[OWN[file]]] if file in OWN else []
     keys = sorted({Path(path).stem.removeprefix("on_") for path in snippets})
-    outputs = [f"tests/mutants/output.py::test_output[{path}]" for path in snippets]
+    outputs = [f"tests/snippets/output.py::test_output[{path}]" for path in snippets]
     claims = [f"tests/patterns/test_{Path(path).parent.name}.py" for path in snippets]
     which = f"({' or '.join(keys)}) and not without-its-line"
     proofs = [*dict.fromkeys(claims), "-k", which]
