@@ -39,19 +39,14 @@ ADDRESSES = {
     "Mosquitto": re.compile(r"mosquitto/blob/v(\d+\.\d+)"),
     "PostgreSQL": re.compile(r"postgresql\.org/docs/(\d+)/"),
 }
-NO_COPY = "of 4.4, this page could not be had; it is the newest copy that was read"
 CHANGE = "it is about what changed with that version"
 #: The footnotes that may cite an older version, by page and key, and why.
 OLDER_SOURCES = {
-    ("best-practices/idempotent-consumers.md", "kafka-idempotence"): NO_COPY,
     ("best-practices/migration.md", "kafka-40"): CHANGE,
     ("best-practices/migration.md", "kraft-migration"): CHANGE,
     ("best-practices/migration.md", "mirrored"): CHANGE,
     ("best-practices/migration.md", "mirrored-gone"): CHANGE,
     ("best-practices/migration.md", "quorum-40"): CHANGE,
-    ("patterns/idempotent-receiver.md", "kafka-session"): NO_COPY,
-    ("patterns/topic-router.md", "kafka-pattern"): NO_COPY,
-    ("patterns/transactional-outbox.md", "kafka-session"): NO_COPY,
     ("patterns/work-queue.md", "rabbit-quorum"): CHANGE,
     ("types/kafka.md", "elr"): CHANGE,
     ("types/kafka.md", "kip-890"): CHANGE,
