@@ -30,12 +30,14 @@ help:
 	@echo "make clean    remove what set-up put into this folder"
 
 # What Python needs. The interpreter is checked first, because pip's own words are not clear.
+# Its packages are compiled now: a run starts Python a thousand times, and where
+# PYTHONDONTWRITEBYTECODE is set each of these would compile all that it imports.
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11, 5) else "Python 3.11.5 or newer is needed, this is " + sys.version.split()[0] + ": say which, as in make PYTHON=python3.13 serve")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python can't make a virtual environment: install Debian's python3-venv, or what your system calls it."; exit 1; }
 	$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --require-virtualenv "uv==$$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.txt)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt
 	@touch $@
 
 # What the Run buttons and the tests of the site need from npm. No package of it has to run anything.
