@@ -93,6 +93,27 @@ def test_an_iterator_of_aio_pika_ends_with_its_connection_as_if_all_were_done(
 
 
 @pytest.mark.broker("rabbitmq")
+def test_a_robust_connection_of_aio_pika_goes_on_after_a_cut(proxy: Proxy) -> None:
+    """It says nothing of it to its worker, which gets what is published later."""
+
+    async def proof() -> None:
+        async with asyncio.timeout(PATIENCE):
+            address = f"amqp://guest:guest@127.0.0.1:{proxy.port}/"
+            connection = await aio_pika.connect_robust(address, reconnect_interval=0.1)
+            async with connection:
+                queue = await (await connection.channel()).declare_queue("transcode", durable=True)
+                async with queue.iterator() as messages:
+                    waiting = asyncio.ensure_future(anext(messages))
+                    proxy.cut()
+                    async with await aio_pika.connect(address) as other:
+                        exchange = (await other.channel()).default_exchange
+                        await exchange.publish(aio_pika.Message(b"cat.mp4"), "transcode")
+                    await (await waiting).ack()
+
+    asyncio.run(proof())
+
+
+@pytest.mark.broker("rabbitmq")
 def test_while_a_server_hangs_a_robust_connection_of_aio_pika_tells_its_worker_nothing(
     server: Server,
 ) -> None:
