@@ -280,10 +280,10 @@ assert at_most(5) == 200
 # [^acks]: Kafka 4.4, [Producer configs](https://kafka.apache.org/44/configuration/producer-configs/), `acks`. [References](../references.md#kafka-docs).
 # [^flush]: Kafka 4.4, [Topic configs](https://kafka.apache.org/44/configuration/topic-configs/), `flush.messages`: "we recommend you not set this and use replication for durability". [References](../references.md#kafka-docs).
 # [^nats]: NATS, [Replication and R=3](https://docs.nats.io/learn/clustering/replication-and-r3#syncing-data-to-disk), *Syncing data to disk*. [References](../references.md#nats-docs).
-# [^redis]: Redis, [Persistence](https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/), and the comments in the `redis.conf` of 8.0.2. [References](../references.md#redis-docs).
+# [^redis]: Redis, [Persistence](https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/), and the comments in the `redis.conf` of 8.0.6. [References](../references.md#redis-docs).
 # [^waitaof]: Redis, [`WAITAOF`](https://redis.io/docs/latest/commands/waitaof/). [References](../references.md#redis-docs).
-# [^mosquitto]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `autosave_interval`, `autosave_on_changes`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
+# [^mosquitto]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `autosave_interval`, `autosave_on_changes`; read in the manual page of 2.1.2. [References](../references.md#mosquitto-conf).
 # [^loop]: In Mosquitto's [`loop.c`](https://github.com/eclipse-mosquitto/mosquitto/blob/v2.1.2/src/loop.c), the save comes after the packets of all clients have been handled. [References](../references.md#mosquitto-changes).
-# [^nodelay]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `set_tcp_nodelay`; read in the manual page of 2.0.21. [References](../references.md#mosquitto-conf).
+# [^nodelay]: Mosquitto, [mosquitto.conf](https://mosquitto.org/man/mosquitto-conf-5.html), `set_tcp_nodelay`; read in the manual page of 2.1.2. [References](../references.md#mosquitto-conf).
 # [^postgresql]: PostgreSQL 18, [Asynchronous commit](https://www.postgresql.org/docs/18/wal-async-commit.html). [References](../references.md#postgresql-docs).
 # [^group]: PostgreSQL 18, [WAL configuration](https://www.postgresql.org/docs/18/wal-configuration.html), on `commit_delay`. [References](../references.md#postgresql-docs).

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
 import nats
@@ -22,10 +24,13 @@ from aio_pika.exceptions import AMQPError
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, StreamConfig
 from nats.js.errors import BadRequestError
+from paho.mqtt.client import Client, MQTTMessage, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.brokers import Server, debian
 from tests.brokers.clients import SECONDS, comes, jetstream
 from tests.brokers.mqtt import Mosquitto
+from tests.brokers.rabbitmq import Rabbitmq
 from tests.patterns.stage import Stage, everything
 from tests.types.test_mqtt import DISCONNECT, connect
 
@@ -66,6 +71,26 @@ def test_a_nack_counts_until_4_2(server: Server) -> None:
     assert asyncio.run(returned(nack=False)) == [None, 1, 2]
     expected = [None, None, None] if server.at_least(4, 3) else [None, 1, 2]
     assert asyncio.run(returned(nack=True)) == expected
+
+
+@pytest.mark.broker("rabbitmq")
+def test_a_look_through_the_management_api_counts_until_4_2(server: Server) -> None:
+    """`reject_requeue_true` counts on both: what it puts back has been rejected."""
+    assert isinstance(server, Rabbitmq)
+
+    async def looked(mode: str) -> object:
+        async with await aio_pika.connect(server.address) as connection:
+            queue = await task(await connection.channel())
+            for _ in range(2):
+                request = {"count": 1, "ackmode": mode, "encoding": "auto"}
+                path = f"queues/%2F/{queue.name}/get"
+                assert len(await asyncio.to_thread(server.ask, path, "POST", request)) == 1
+            message = await queue.get(no_ack=True, timeout=SECONDS)
+            await queue.delete(if_empty=False, if_unused=False)
+            return message.headers.get("x-delivery-count", 0)
+
+    assert asyncio.run(looked("reject_requeue_true")) == 2
+    assert asyncio.run(looked("ack_requeue_true")) == (0 if server.at_least(4, 3) else 2)
 
 
 @pytest.mark.broker("rabbitmq")
@@ -382,6 +407,38 @@ def test_what_is_confirmed_outlives_kill_9_with_sqlite_from_2_1(
         own.start()
         workers = [stage.spawn("work", worker=name) for name in "AB"]
         assert stage.happens(lambda: set(everything("done", workers)) == {*tasks}, *workers)
+
+
+@pytest.mark.broker("mqtt")
+def test_a_client_of_3_1_1_gets_a_message_for_each_pattern_from_2_1(server: Server) -> None:
+    """Until then, one that matches two of its subscriptions comes once."""
+    got: list[bytes] = []
+    granted, ended = threading.Semaphore(0), threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2, "collector", protocol=MQTTv311)
+
+    def receive(_client: Client, _data: object, message: MQTTMessage) -> None:
+        if message.topic == "end":
+            ended.set()
+        else:
+            got.append(bytes(message.payload))
+
+    client.on_message = receive
+    client.on_subscribe = lambda *_: granted.release()
+    place = urlsplit(server.address)
+    client.connect(str(place.hostname), place.port or 1883)
+    client.loop_start()
+    try:
+        patterns = ("videos/#", "videos/+", "end")
+        for pattern in patterns:
+            client.subscribe(pattern, 1)
+        assert all(granted.acquire(timeout=SECONDS) for _ in patterns)
+        client.publish("videos/uploaded", b"cat.mp4", 1)
+        client.publish("end", b"", 1)
+        assert ended.wait(SECONDS)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    assert got == [b"cat.mp4"] * (2 if server.at_least(2, 1) else 1)
 
 
 @pytest.mark.broker("mqtt")

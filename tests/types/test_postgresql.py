@@ -16,6 +16,7 @@ DEFAULTS = {
     "superuser_reserved_connections": "3",
     "synchronous_commit": "on",
     "synchronous_standby_names": "",
+    "max_slot_wal_keep_size": "-1",
     "idle_in_transaction_session_timeout": "0",
     "transaction_timeout": "0",
     "tcp_keepalives_idle": "0",
@@ -53,6 +54,21 @@ def test_psycopg_opens_a_transaction_with_the_first_select(server: Server) -> No
             "SELECT state FROM pg_stat_activity WHERE pid = %s", [db.info.backend_pid]
         ).fetchone()
     assert row == ("idle in transaction",)
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_second_receiver_fails_in_a_stricter_transaction(server: Server, level: str) -> None:
+    """With the default, it would see that the first has written the id, and write nothing."""
+    insert = "INSERT INTO inbox VALUES ('cat-uploaded') ON CONFLICT DO NOTHING"
+    with psycopg.connect(server.address) as first, psycopg.connect(server.address) as second:
+        first.execute("CREATE TABLE inbox (id text PRIMARY KEY)")
+        first.commit()
+        second.execute("SET TRANSACTION ISOLATION LEVEL " + level)
+        second.execute("SELECT 1")
+        first.execute(insert)
+        first.commit()
+        with pytest.raises(psycopg.errors.SerializationFailure, match="could not serialize access"):
+            second.execute(insert)
 
 
 @pytest.mark.parametrize(

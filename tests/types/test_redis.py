@@ -190,3 +190,14 @@ def test_who_claims_first_may_delete_a_consumer(server: Server) -> None:
         assert [entry[0] for entry in client.xautoclaim("tasks", "workers", "B", 0)[1]] == [number]
         assert client.xgroup_delconsumer("tasks", "workers", "A") == 0
         assert client.xpending("tasks", "workers")["consumers"][0]["name"] == "B"
+
+
+def test_a_read_without_a_count_takes_all(server: Server) -> None:
+    with redis.Redis.from_url(server.address) as client:
+        with client.pipeline(transaction=False) as entries:
+            for number in range(3000):
+                entries.xadd("transcode", {"task": number})
+            entries.execute()
+        client.xgroup_create("transcode", "workers", "0")
+        [(_, taken)] = client.xreadgroup("workers", "A", {"transcode": ">"})
+        assert len(taken) == 3000

@@ -63,7 +63,6 @@ HISTORY = {"history.md", "references.md", "types/what-changed.md"}
 #: Older versions that a page may name as what ran, and why it did not run again.
 OLDER_RUNS = {
     ("best-practices/testing.md", "RabbitMQ 4.0.5"): "a time, which takes a quiet machine",
-    ("patterns/transactional-outbox.md", "PostgreSQL 17.11"): "a time, which takes a quiet machine",
     ("types/postgresql.md", "PostgreSQL 17.11"): "a rate, which takes a quiet machine",
     ("types/kafka.md", "Kafka 4.0"): CHANGE,
 }
