@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.mutants.candidates import Mutant
 from tests.mutants.tester import Tester
+from tests.snippets.running import SNIPPETS, companions, name
 
 #: Tests of the modules that snippets share. Each is of one broker, and of all that uses it.
 OWN = {
@@ -15,14 +16,27 @@ OWN = {
     "kafka_client.py": "tests/types/test_kafka.py",
     "mqtt_session.py": "tests/types/test_mqtt_session.py",
     "nats_client.py": "tests/types/test_nats_client.py",
+    "outbox.py": "tests/types/test_outbox.py",
     "rabbitmq_client.py": "tests/types/test_rabbitmq_client.py",
     "redis_client.py": "tests/types/test_redis_client.py",
 }
 #: Tests of a pattern on a broker that are no claims. Few patterns have some.
 BESIDE = [
     f"tests/patterns/test_{one}.py"
-    for one in ("beside_claims", "confirms", "mqtt_faults", "not_subscribed")
+    for one in (
+        "at_the_limit",
+        "beside_claims",
+        "confirms",
+        "letters",
+        "malformed",
+        "mqtt_faults",
+        "not_subscribed",
+    )
 ]
+#: All that is of one broker only, of which not each test names its pattern.
+FAULTS = "tests/patterns/test_mqtt_faults.py"
+#: All snippets of a broker, when there is none.
+WITHOUT = "tests/snippets/test_without_a_server.py"
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 
@@ -55,9 +69,16 @@ def rounds_for(file: str, snippets: Sequence[str], *, survival: bool) -> list[li
     proofs = [*dict.fromkeys(claims), "-k", which]
     rounds = [outputs, *own, proofs] if own else [[*outputs, *proofs]]
     topics = sorted({Path(path).parent.name for path in snippets})
-    if not own:
-        which = f"({' or '.join(keys)}) and ({' or '.join(topics)})"
-        rounds.append([*BESIDE, "-k", which])
+    which = f"({' or '.join(keys)}) and ({' or '.join(topics)})"
+    rounds.append([*BESIDE, "-k", which])
+    if own:
+        rounds.append([WITHOUT, "-k", " or ".join(keys)])
+    else:
+        shared = [companions(SNIPPETS / path) for path in snippets]
+        clients = {OWN.get(name(each), "") for its in shared for each in its} - {""}
+        rounds += [[tests] for tests in sorted(clients)]
+    if "mqtt" in keys:
+        rounds.append([FAULTS])
     if survival:
         rounds += [["tests/survival/test_survival.py", "-k", key] for key in keys]
     return rounds

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nats
+import psycopg
 import pytest
+from redis import Redis
 
 from tests.brokers import Server
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.patterns.home import load
 from tests.patterns.stage import Stage
+from tests.patterns.steps import Steps, step
 from tests.snippets.running import SNIPPETS, download
 
 CAT, DOG, OWL = [f'{{"video": "{name}.mp4"}}' for name in ("cat", "dog", "owl")]
@@ -29,6 +34,11 @@ def opens(
     )
 
 
+def case(key: str, topic: str, *more: object) -> Any:
+    """Run a test for this pattern on this broker."""
+    return pytest.param(key, topic, *more, id=f"{key}-{topic}", marks=pytest.mark.broker(key))
+
+
 def of(key: str, *topics: str) -> pytest.MarkDecorator:
     """Run the test for these patterns on this broker."""
     mark = pytest.mark.broker(key)
@@ -36,10 +46,18 @@ def of(key: str, *topics: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("topic", cases)
 
 
-@of("minibroker", "work_queue")
-def test_a_task_without_its_queue_is_refused(topic: str, opens: Opens) -> None:
-    with opens(topic, "minibroker") as stage:
-        lost = stage.spawn("submit", mode="fail", tasks=[CAT])
+@pytest.mark.parametrize(
+    ("key", "topic", "task"),
+    [
+        case("minibroker", "work_queue", CAT),
+        case("rabbitmq", "partitioned_consumers", ("cat.mp4", CAT)),
+    ],
+)
+def test_a_task_without_its_queue_is_refused(
+    key: str, topic: str, task: object, opens: Opens
+) -> None:
+    with opens(topic, key) as stage:
+        lost = stage.spawn("submit", mode="fail", tasks=[task])
         assert stage.happens(lambda: lost.ended, lost)
         assert "call declare() first" in lost.error
 
@@ -61,9 +79,12 @@ def test_what_is_done_is_not_done_again(topic: str, opens: Opens) -> None:
         assert stage.stays(lambda: "cat.mp4" not in other.taken, 6)
 
 
-@of("postgresql", "backpressure")
-def test_a_worker_does_no_more_than_its_limit(topic: str, opens: Opens) -> None:
-    with opens(topic, "postgresql") as stage:
+@pytest.mark.parametrize(
+    ("key", "topic"),
+    [case(key, "backpressure") for key in ("minibroker", "nats", "redis", "postgresql")],
+)
+def test_a_worker_does_no_more_than_its_limit(key: str, topic: str, opens: Opens) -> None:
+    with opens(topic, key) as stage:
         stage.call("declare")
         stage.call("submit", tasks=["cat.mp4", "dog.mp4", "owl.mp4"], patience=1.0)
         worker = stage.spawn("work", worker="A", prefetch=3, limit=1)
@@ -98,6 +119,99 @@ def test_a_receiver_gets_what_comes_after_it_has_subscribed(topic: str, opens: O
         bob, ana = [stage.spawn("receive", receiver=name) for name in ("bob", "ana")]
         assert stage.happens(lambda: len(bob.done) == 2 and bool(ana.done), bob, ana)
         assert ana.done == ["video.after"]
+
+
+@of("postgresql", "work_queue")
+def test_an_idle_worker_keeps_no_transaction_open(
+    topic: str, opens: Opens, server: Server | None
+) -> None:
+    assert server
+    with opens(topic, "postgresql") as stage, psycopg.connect(server.address) as db:
+        db.autocommit = True
+        stage.call("declare")
+        worker = stage.spawn("work", worker="A")
+        query = "SELECT 1 FROM pg_stat_activity WHERE (state, query) = ('idle', 'ROLLBACK')"
+        assert stage.happens(lambda: bool(db.execute(query).fetchone()), worker)
+
+
+@of("nats", "backpressure")
+def test_what_a_queue_will_never_take_is_no_full_queue(
+    topic: str, opens: Opens, server: Server | None
+) -> None:
+    assert server
+
+    async def take_short_ones(url: str) -> None:
+        async with await nats.connect(url) as client:
+            jetstream = client.jetstream()
+            config = (await jetstream.stream_info("transcode")).config
+            config.max_msg_size = 3
+            await jetstream.update_stream(config)
+
+    with opens(topic, "nats") as stage:
+        stage.call("declare")
+        asyncio.run(take_short_ones(server.address))
+        publisher = stage.spawn("submit", mode="fail", tasks=["cat.mp4"], patience=0.5)
+        assert stage.happens(lambda: publisher.ended, publisher)
+        assert "message size exceeds maximum" in publisher.error
+
+
+@of("redis", "backpressure", "work_queue")
+def test_a_publisher_is_told_that_the_disk_is_late(
+    topic: str, opens: Opens, server: Server | None
+) -> None:
+    assert server
+    with opens(topic, "redis") as stage, Redis.from_url(server.address) as redis:
+        stage.replace("FSYNC = 10_000", "FSYNC = 50")
+        stage.call("declare")
+        redis.config_set("appendfsync", "no")  # The kernel writes it later: after 30 s or so.
+        try:
+            publisher = stage.spawn("submit", mode="fail", tasks=[CAT])
+            assert stage.happens(lambda: publisher.ended, publisher)
+        finally:
+            redis.config_set("appendfsync", "everysec")
+        assert "not on the server's disk" in publisher.error
+
+
+@of("nats", "request_reply")
+def test_a_replier_publishes_to_inboxes_only(
+    topic: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_URL", server.address)
+    file = SNIPPETS / "patterns" / topic / "on_nats.py"
+    snippet: Any = load(download(file, tmp_path))
+
+    async def handle(video: str) -> str:
+        return f"{video}: done"
+
+    async def main() -> None:
+        replier = asyncio.create_task(snippet.serve("A", handle))
+        async with snippet.requestor() as request, snippet.connect() as client:
+            invoices = await client.subscribe("invoices")
+            assert await request("cat", 20) == "cat: done"
+            until = {"deadline": str(time.time() + 60)}
+            await client.publish(snippet.REQUESTS, b"fox", "invoices", headers=until)
+            # It is the client's own request: what the replier sent before it is here by then.
+            reply = await client.request(snippet.REQUESTS, b"dog", 20, headers=until)
+            assert reply.data == b"dog: done"
+            assert not invoices.pending_msgs
+        assert not replier.done()
+        replier.cancel()
+
+    asyncio.run(main())
+
+
+@of("postgresql", "partitioned_consumers")
+def test_publishers_of_one_key_take_turns(topic: str, opens: Opens) -> None:
+    with opens(topic, "postgresql") as stage:
+        steps, insert = Steps(stage), "await db.execute(INSERT, [key, body])"
+        stage.replace(insert, f"{insert}\n            {step('inserted')}")
+        stage.call("declare")
+        first = steps.stop_at("inserted", "submit", tasks=[("fox", "upload fox")])
+        second = stage.spawn("submit", tasks=[("fox", "notify fox")])
+        # As long as the first has not committed, a lower number may come after a higher one.
+        assert stage.stays(lambda: not second.ended, 0.5)
+        steps.go_on("inserted")
+        assert stage.happens(lambda: first.returned and second.returned, first, second)
 
 
 @pytest.mark.broker("mqtt")

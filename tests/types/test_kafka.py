@@ -19,6 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
+    InvalidTopicError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
@@ -235,7 +236,10 @@ def test_a_worker_that_the_group_took_for_dead_joins_again(
     assert "not committed, so it comes again" in caplog.text
 
 
-def test_a_commit_beside_a_group_is_refused_aloud() -> None:
+def test_a_topic_and_a_commit_beside_a_group_are_refused_aloud() -> None:
+    with pytest.raises(InvalidTopicError, match="'all videos' contains"):
+        asyncio.run(kafka_client.create_topics("all videos"))
+
     async def proof() -> None:
         place = TopicPartition("videos", 0)
         await kafka_client.create_topics("videos")
@@ -358,13 +362,23 @@ def test_a_requestor_gets_past_a_record_that_it_cant_decode(
     asyncio.run(proof())
 
 
-def test_a_requestor_says_that_no_reply_came() -> None:
+def test_a_requestor_says_why_no_reply_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def ended(*_: object) -> AsyncIterator[asyncio.Future[None]]:
+        listener: asyncio.Future[None] = asyncio.Future()
+        listener.set_exception(KafkaError("Kafka is silent"))
+        yield listener
+
     async def proof() -> None:
         lengths = snippet("patterns/request_reply")
         await lengths.declare()
         async with lengths.requestor() as request:
             with pytest.raises(TimeoutError, match=r"^no reply in time$"):
                 await request("cat.mp4", 0.5)
+        monkeypatch.setattr(lengths, "listen", ended)
+        async with lengths.requestor() as request:
+            with pytest.raises(KafkaError, match="Kafka is silent"):
+                await request("cat.mp4", 20)
 
     asyncio.run(proof())
 

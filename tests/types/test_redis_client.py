@@ -300,6 +300,20 @@ def test_a_stream_keeps_no_more_than_it_is_told(client: ModuleType) -> None:
     assert 100 <= asyncio.run(scene()) < 1000
 
 
+def test_what_is_settled_is_neither_there_nor_pending(client: ModuleType) -> None:
+    async def scene() -> tuple[int, int]:
+        async with client.connect() as its:
+            await client.create_group(its, "transcode", "workers")
+            await client.add(its, [("transcode", {"task": "cat.mp4"})])
+            worker = client.Worker(its, "transcode", "workers", "A", 2_000)
+            [(number, _)] = await worker.take()
+            await worker.settle(number)
+            pending = await its.xpending("transcode", "workers")
+            return await its.xlen("transcode"), pending["pending"]
+
+    assert asyncio.run(scene()) == (0, 0)
+
+
 def test_a_lock_says_who_has_it(client: ModuleType) -> None:
     async def run() -> None:
         async with client.connect() as its, client.locked(its, "hot", "pod-1", 60) as ours:
