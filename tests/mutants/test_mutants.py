@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.candidates import Mutant, mutants_of, pool
+from tests.mutants.candidates import Mutant, draw, mutants_of, pool
 from tests.mutants.tester import started
 from tests.mutants.trial import BESIDE, EQUIVALENT, OWN, explained, fits, rounds_for
 from tests.snippets.running import ROOT, SNIPPETS, name
@@ -71,6 +71,15 @@ def test_a_companion_is_tried_with_all_who_use_it() -> None:
         ],
         [*BESIDE, "-k", "(minibroker) and (work_queue)"],
     ]
+
+
+def test_what_is_drawn_stays_when_another_file_changes() -> None:
+    all_of_them = [*pool("work_queue")]
+    drawn = draw(all_of_them, seed=1, number=40)
+    left = [one for one in all_of_them if "mqtt" not in one.file]
+    assert [one for one in drawn if one in left] == draw(left, 1, 40)[: len({*drawn} & {*left})]
+    assert drawn != draw(all_of_them, seed=2, number=40)
+    assert draw(all_of_them, seed=1, number=20) == drawn[:20]
 
 
 def test_tests_of_what_snippets_share_are_there() -> None:

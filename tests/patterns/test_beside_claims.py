@@ -11,6 +11,7 @@ from typing import Any
 import nats
 import psycopg
 import pytest
+from aiokafka.errors import KafkaError
 from redis import Redis
 
 from tests.brokers import Server
@@ -214,18 +215,61 @@ def test_publishers_of_one_key_take_turns(topic: str, opens: Opens) -> None:
         assert stage.happens(lambda: first.returned and second.returned, first, second)
 
 
-@pytest.mark.broker("mqtt")
-def test_producers_on_one_connection_each_learn_how_many_partitions_there_are(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@of("nats", "delayed_retry")
+def test_a_task_whose_last_worker_died_is_not_tried_again(
+    topic: str, opens: Opens, server: Server | None
+) -> None:
+    assert server
+
+    async def die(times: int, url: str) -> None:
+        async with await nats.connect(url) as client:
+            source = await client.jetstream().pull_subscribe_bind("workers", "transcode")
+            for _ in range(times):
+                [message] = await source.fetch(1, timeout=20)
+                await message.nak()
+
+    with opens(topic, "nats") as stage:
+        stage.call("declare")
+        stage.call("submit", messages=[CAT])
+        asyncio.run(die(3, server.address))
+        worker = stage.spawn("work", worker="A", limit=1)
+        assert stage.happens(lambda: worker.returned, worker)
+        assert not worker.taken
+        assert [letter[0] for letter in stage.call("dead")] == [CAT]
+
+
+@of("kafka", "transactional_outbox")
+def test_a_batch_is_published_when_all_of_it_is_confirmed(topic: str, tmp_path: Path) -> None:
+    snippet: Any = load(download(SNIPPETS / "patterns" / topic / "on_kafka.py", tmp_path))
+
+    class Producer:
+        async def send(self, *_: object, **__: object) -> asyncio.Future[None]:
+            confirm: asyncio.Future[None] = asyncio.Future()
+            asyncio.get_running_loop().call_soon(confirm.set_exception, KafkaError("refused"))
+            return confirm
+
+    with pytest.raises(KafkaError, match="refused"):
+        asyncio.run(snippet.publisher(Producer())([(1, "uploaded cat.mp4")]))
+
+
+@of("mqtt", "partitioned_consumers")
+def test_producers_on_one_connection_each_learn_which_partitions_there_are(
+    topic: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MQTT_URL", server.address)
-    file = SNIPPETS / "patterns" / "partitioned_consumers" / "on_mqtt.py"
+    file = SNIPPETS / "patterns" / topic / "on_mqtt.py"
     snippet: Any = load(download(file, tmp_path))
 
     async def main() -> None:
         await snippet.declare()
-        async with snippet.connect() as client, asyncio.TaskGroup() as producers:
-            for each in range(9):
-                producers.create_task(snippet.submit(client, [("fox", f"upload {each}")]))
+        async with snippet.connect() as client:
+            async with asyncio.TaskGroup() as producers:
+                for each in range(9):
+                    producers.create_task(snippet.submit(client, [("fox", f"upload {each}")]))
+            for number, worker in enumerate(snippet.WORKERS):
+                async with snippet.connect(worker, snippet.SESSION_SECONDS) as session:
+                    await session.unsubscribe(f"{snippet.CHANNEL}/{number}")
+            with pytest.raises(LookupError, match="has no session: declare"):
+                await snippet.submit(client, [("fox", "upload fox")])
 
     asyncio.run(main())
