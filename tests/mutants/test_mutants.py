@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from tests.mutants.candidates import Mutant, draw, mutants_of, pool
 from tests.mutants.tester import started
 from tests.mutants.trial import BESIDE, EQUIVALENT, OWN, explained, fits, rounds_for
@@ -74,12 +76,14 @@ def test_a_companion_is_tried_with_all_who_use_it() -> None:
 
 
 def test_what_is_drawn_stays_when_another_file_changes() -> None:
-    all_of_them = [*pool("work_queue")]
-    drawn = draw(all_of_them, seed=1, number=40)
-    left = [one for one in all_of_them if "mqtt" not in one.file]
-    assert [one for one in drawn if one in left] == draw(left, 1, 40)[: len({*drawn} & {*left})]
-    assert drawn != draw(all_of_them, seed=2, number=40)
-    assert draw(all_of_them, seed=1, number=20) == drawn[:20]
+    both = [*pool("work_queue/idea")]
+    one = [each for each in both if each.file.endswith("idea.py")]
+    drawn = draw(both, seed=1, number=8)
+    assert draw(both, seed=1, number=4) == drawn[:4]
+    assert draw(both, seed=2, number=8) != drawn
+    stayed = [each for each in drawn if each in one]
+    assert 0 < len(stayed) < 8
+    assert draw(one, seed=1, number=len(stayed)) == stayed
 
 
 def test_tests_of_what_snippets_share_are_there() -> None:
@@ -107,7 +111,8 @@ def test_it_tells_what_is_noticed_and_goes_on() -> None:
 
 def test_every_explained_line_is_there() -> None:
     """A line that changed is explained anew, or leaves the list."""
+    found = functools.cache(mutants_of)
     for entry in explained():
-        mutants = mutants_of(SNIPPETS / entry["file"])
         assert entry["reason"]
+        mutants = found(SNIPPETS / entry["file"])
         assert any(fits(entry, one) for one in mutants), f"{EQUIVALENT.name}: {entry}"
