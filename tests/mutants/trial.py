@@ -61,22 +61,20 @@ def fits(entry: dict[str, str], mutant: Mutant) -> bool:
 
 def rounds_for(file: str, snippets: Sequence[str], *, survival: bool) -> list[list[str]]:
     """Return what pytest is told for each round, the quickest first."""
-    own = [[OWN[file]]] if file in OWN else []
+    own = [OWN[file]] if file in OWN else []
     keys = sorted({Path(path).stem.removeprefix("on_") for path in snippets})
     outputs = [f"tests/snippets/output.py::test_output[{path}]" for path in snippets]
     claims = [f"tests/patterns/test_{Path(path).parent.name}.py" for path in snippets]
     which = f"({' or '.join(keys)}) and not without-its-line"
     proofs = [*dict.fromkeys(claims), "-k", which]
-    rounds = [outputs, *own, proofs] if own else [[*outputs, *proofs]]
     topics = sorted({Path(path).parent.name for path in snippets})
-    which = f"({' or '.join(keys)}) and ({' or '.join(topics)})"
-    rounds.append([*BESIDE, "-k", which])
+    beside = [*BESIDE, "-k", f"({' or '.join(keys)}) and ({' or '.join(topics)})"]
     if own:
-        rounds.append([WITHOUT, "-k", " or ".join(keys)])
+        rounds = [outputs, own, [WITHOUT, "-k", " or ".join(keys)], beside, proofs]
     else:
         shared = [companions(SNIPPETS / path) for path in snippets]
         clients = {OWN.get(name(each), "") for its in shared for each in its} - {""}
-        rounds += [[tests] for tests in sorted(clients)]
+        rounds = [[*outputs, *proofs], beside, *([tests] for tests in sorted(clients))]
     if "mqtt" in keys:
         rounds.append([FAULTS])
     if survival:
