@@ -166,7 +166,9 @@ def _mutants(root: Path) -> Iterator[Row]:
         explained = len(score["explained"])
         noticed = f"{score['noticed']} of {score['drawn']}"
         if explained:
-            noticed += f", and {explained} with a reason why none can be"
+            noticed += f", and {explained} with a reason that is listed"
+        if left := score["drawn"] - score["noticed"] - explained:
+            noticed += f"; {left} with none yet"
         yield f"Lines taken away at random (seed {seed}) that a test noticed", noticed, MUTANTS
 
 

@@ -71,11 +71,10 @@ def test_it_counts_clusters_and_cells_that_lose(project: Project) -> None:
 
 
 def test_it_counts_mutants(project: Project) -> None:
-    score = {"drawn": 200, "noticed": 180, "explained": ["x"], "survived": [], "date": "2026-11-30"}
+    score = {"drawn": 200, "noticed": 180, "explained": ["x"] * 19, "survived": ["y"]}
     (project.root / checked.MUTANTS).write_text(json.dumps({"7": score}), encoding="utf-8")
-    assert "(seed 7) that a test noticed | 180 of 200, and 1 with a reason" in checked.table(
-        project, ""
-    )
+    said = "180 of 200, and 19 with a reason that is listed; 1 with none yet |"
+    assert f"(seed 7) that a test noticed | {said}" in checked.table(project, "")
 
 
 def test_a_wrong_argument_is_refused(project: Project) -> None:
