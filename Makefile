@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING = 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve site book test survival mutants check check-style check-types check-snippets record benchmark atlas brokers servers lock clean
+.PHONY: help serve site book test survival mutants check check-style check-types check-snippets record benchmark lighthouse atlas brokers servers lock clean
 
 help:
 	@echo "make serve    the site, with live reload, on http://127.0.0.1:8000 (or PORT=8001)"
@@ -24,6 +24,7 @@ help:
 	@echo "make servers  fetch the servers, without starting them"
 	@echo "make record   rewrite outputs, pictures and docs/data from a run (ARGS=\"-k redis\")"
 	@echo "make benchmark  measure what safety costs, five minutes: keep the machine quiet"
+	@echo "make lighthouse  what Lighthouse makes of five pages on a phone: it needs npm and Chromium"
 	@echo "make atlas    what each broker guarantees, in clusters of three and on one server"
 	@echo "              (ARGS=\"--broker nats\", or --help)"
 	@echo "make lock     resolve the dependencies anew into requirements.txt"
@@ -109,6 +110,15 @@ record: servers
 benchmark: servers $(if $(ONLY),,site)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 	$(if $(ONLY),,$(BIN)/python -m tests.benchmarks.beside_stock site)
+
+# Lighthouse has a lock of its own, as nothing else needs what it brings.
+LIGHTHOUSE := tests/benchmarks/lighthouse
+$(LIGHTHOUSE)/node_modules/ready: $(LIGHTHOUSE)/package.json $(LIGHTHOUSE)/package-lock.json
+	npm ci --prefix $(LIGHTHOUSE) --ignore-scripts --loglevel=error --no-audit --no-fund
+	@touch $@
+
+lighthouse: site $(LIGHTHOUSE)/node_modules/ready
+	$(BIN)/python -m tests.benchmarks.lighthouse site
 
 # What each broker guarantees, on one server, and when servers, links and power of a cluster fail,
 # which needs Linux and root: see tests/atlas.

@@ -3,39 +3,43 @@
 `python -m tests.benchmarks.beside_stock site` measures it, and `make benchmark` too. The same text
 is there three times: as the site has it, in Material as it comes, and as a page written by hand,
 with no style but a few lines and no script. A slow phone's processor and network are imitated.
-Bytes, requests and elements are exact; of times, only the ratios say something. It records nothing,
-and says which aims are missed.
+Bytes, requests and elements are exact and taken once; of times, which are the medians of rounds in
+which the three take turns, only the ratios say something. The blocked time is that of the
+processor, so that what else the machine does weighs little. It records nothing, and says which
+aims are missed.
 """
 
 from __future__ import annotations
 
-import mimetypes
+import json
 import statistics
 import subprocess
 import sys
-import threading
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
 
-import brotli
 import markdown
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.benchmarks.serving import ONLY_HERE, Handler, served
 from tests.site import chromium
 
-ROUNDS = 3
+ROUNDS = 5
 PAGES = ("patterns/work-queue/", "types/kafka/", "best-practices/service/")
 OURS, STOCK, FLOOR = "ours", "stock Material", "the floor"
 #: Of stock Material's, at most.
 AIMS = {"kB": 0.3, "blocked ms": 0.25, "largest paint ms": 0.8}
+#: So many times slower than this machine's is a phone's processor.
 CPU = 4
+#: A task of the page that takes longer keeps a reader waiting: milliseconds.
+LONG = 50
 #: Milliseconds without a request, after which a page has all that it wants.
 QUIET = 8000
+#: Milliseconds after the page has loaded, in which its scripts do the rest.
+REST = 2000
 #: What Chromium's tools call Slow 4G: bytes and milliseconds.
 NETWORK = {
     "offline": False,
@@ -43,13 +47,9 @@ NETWORK = {
     "downloadThroughput": 180e3,
     "uploadThroughput": 84e3,
 }
-SEEN = """(() => {
-  const seen = window.seen = {largest: 0, blocked: 0};
-  const watch = (type, act) => new PerformanceObserver(
-    list => list.getEntries().forEach(act)).observe({type, buffered: true});
-  watch("largest-contentful-paint", entry => { seen.largest = entry.startTime; });
-  watch("longtask", entry => { seen.blocked += Math.max(0, entry.duration - 50); });
-})()"""
+LARGEST = """new Promise(done => new PerformanceObserver(
+    list => done(list.getEntries().at(-1).startTime)
+  ).observe({type: "largest-contentful-paint", buffered: true}))"""
 MATERIAL = """
 site_name: The same pages
 theme: {name: material}
@@ -63,77 +63,58 @@ STYLE = (
 )
 
 
-@cache
-def packed(file: Path) -> bytes:
-    return bytes(brotli.compress(file.read_bytes()))
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serve a folder as a good host does, and note what was sent."""
-
-    folders: ClassVar[dict[str, Path]] = {}
-    sent: ClassVar[list[int]] = []
-
-    def do_GET(self) -> None:  # the name that the server looks for
-        """Send a file, packed by brotli."""
-        name = self.headers["Host"].partition(".")[0]
-        file = self.folders[name] / self.path.partition("?")[0].lstrip("/")
-        file = file / "index.html" if file.is_dir() else file
-        if not file.is_file():
-            self.send_error(404)
-            return
-        body = packed(file)
-        self.send_response(200)
-        self.send_header("Content-Type", mimetypes.guess_type(file)[0] or "text/plain")
-        self.send_header("Content-Encoding", "br")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.sent.append(len(body))
-
-    def log_message(self, *_: object) -> None:
-        """Keep the output readable."""
-
-
-@dataclass(frozen=True)
-class Load:
-    """What one load of a page cost."""
-
-    sizes: list[int]
-    elements: int
-    largest: float
-    blocked: float
-
-    def figures(self) -> dict[str, float]:
-        """Return the numbers by their names."""
-        return {
-            "kB": sum(self.sizes) / 1000,
-            "requests": len(self.sizes),
-            "elements": self.elements,
-            "blocked ms": self.blocked,
-            "largest paint ms": self.largest,
-        }
-
-
-def load(browser: Browser, address: str) -> Load:
-    """Open a page in a browser that has nothing yet."""
+@contextmanager
+def opened(browser: Browser) -> Iterator[Page]:
+    """Open a phone's window in a browser that has nothing yet."""
     context = browser.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
-    tools = context.new_cdp_session(page)
-    tools.send("Network.enable")
-    tools.send("Network.emulateNetworkConditions", NETWORK)
-    tools.send("Emulation.setCPUThrottlingRate", {"rate": CPU})
-    page.add_init_script(SEEN)
-    Handler.sent.clear()
-    page.goto(address, wait_until="load", timeout=120_000)
-    count = -1
-    while count != len(Handler.sent):  # what scripts and workers fetch comes later
-        count = len(Handler.sent)
-        page.wait_for_timeout(QUIET)
-    seen = page.evaluate("seen")
-    elements = page.evaluate("document.querySelectorAll('*').length")
+    yield context.new_page()
     context.close()
-    return Load([*Handler.sent], elements, seen["largest"], seen["blocked"])
+
+
+def weigh(browser: Browser, address: str) -> dict[str, float]:
+    """Return what is fetched for a page, with what its scripts and workers fetch later."""
+    with opened(browser) as page:
+        Handler.sent.clear()
+        page.goto(address, wait_until="load", timeout=120_000)
+        count = -1
+        while count != len(Handler.sent):
+            count = len(Handler.sent)
+            page.wait_for_timeout(QUIET)
+        elements = page.evaluate("document.querySelectorAll('*').length")
+    return {"kB": sum(Handler.sent) / 1000, "requests": count, "elements": elements}
+
+
+def largest_paint(browser: Browser, address: str) -> float:
+    """Return the milliseconds until the largest part of the first screen is painted."""
+    with opened(browser) as page:
+        tools = page.context.new_cdp_session(page)
+        tools.send("Network.enable")
+        tools.send("Network.emulateNetworkConditions", NETWORK)
+        tools.send("Emulation.setCPUThrottlingRate", {"rate": CPU})
+        page.goto(address, wait_until="load", timeout=120_000)
+        return float(page.evaluate(LARGEST))
+
+
+def blocked(browser: Browser, address: str) -> float:
+    """Return the milliseconds for which a reader would wait, as the page's long tasks go on."""
+    with opened(browser) as page:
+        browser.start_tracing(page=page, categories=["devtools.timeline", "toplevel"])
+        page.goto(address, wait_until="load", timeout=120_000)
+        page.wait_for_timeout(REST)
+        events = json.loads(browser.stop_tracing())["traceEvents"]
+    its = next(
+        (each["pid"], each["tid"])
+        for each in events
+        if each["name"] == "ParseHTML" and address in json.dumps(each["args"])
+    )
+    tasks = (
+        CPU * each["tdur"] / 1000
+        for each in events
+        if each["name"].endswith("RunTask") and (each["pid"], each["tid"]) == its
+        if "tdur" in each
+    )
+    waits: list[float] = [max(0.0, task - LONG) for task in tasks]
+    return sum(waits)
 
 
 def build_others(site: Path, folder: Path) -> None:
@@ -161,50 +142,40 @@ def build_others(site: Path, folder: Path) -> None:
 
 def main(site: Path) -> None:
     """Measure, and print it."""
-    with (
-        TemporaryDirectory() as name,
-        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
-        sync_playwright() as playwright,
-    ):
+    with TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         build_others(site, folder)
-        places = {OURS: site, STOCK: folder / STOCK, FLOOR: folder / FLOOR}
-        hosts = {which: f"{number}x" for number, which in enumerate(places)}
-        Handler.folders.update({hosts[which]: place for which, place in places.items()})
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = playwright.chromium.launch(
-            executable_path=chromium.executable(folder),
-            args=[*chromium.FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE *.localhost"],
+            executable_path=chromium.executable(folder), args=[*chromium.FLAGS, ONLY_HERE]
         )
-        for page in PAGES:
-            loads: dict[str, list[Load]] = {which: [] for which in places}
-            for number in range(ROUNDS + 1):  # at first the server packs
-                for which in places:
-                    address = f"http://{hosts[which]}.localhost:{server.server_port}/{page}"
-                    one = load(browser, address)
-                    if number:
-                        loads[which].append(one)
-            show(page, loads)
+        with served(site, folder / STOCK, folder / FLOOR) as addresses:
+            places = dict(zip((OURS, STOCK, FLOOR), addresses, strict=True))
+            for page in PAGES:
+                figures = {which: weigh(browser, at + page) for which, at in places.items()}
+                for what, measure in {
+                    "blocked ms": blocked,
+                    "largest paint ms": largest_paint,
+                }.items():
+                    rounds = [
+                        {which: measure(browser, at + page) for which, at in places.items()}
+                        for _ in range(ROUNDS)
+                    ]
+                    for which, its in figures.items():
+                        its[what] = statistics.median(one[which] for one in rounds)
+                show(page, figures)
         browser.close()
-        server.shutdown()
 
 
-def show(page: str, loads: dict[str, list[Load]]) -> None:
-    """Print the medians of a page, and our share of stock Material's."""
-    medians = {
-        which: {
-            name: statistics.median(one.figures()[name] for one in its) for name in its[0].figures()
-        }
-        for which, its in loads.items()
-    }
+def show(page: str, figures: dict[str, dict[str, float]]) -> None:
+    """Print what was measured of a page, and our share of stock Material's."""
     print(f"\n/{page}")
-    print(f"{'':18}" + "".join(f"{which:>16}" for which in medians) + f"{'share':>8}   aim")
-    for name in medians[OURS]:
-        ours, stock = medians[OURS][name], medians[STOCK][name]
+    print(f"{'':18}" + "".join(f"{which:>16}" for which in figures) + f"{'share':>8}   aim")
+    for name, ours in figures[OURS].items():
+        stock = figures[STOCK][name]
         share = ours / stock if stock else 0.0
         aim = AIMS.get(name)
         said = "" if aim is None else f"{aim:5.2f} {'reached' if share <= aim else 'MISSED'}"
-        row = "".join(f"{its[name]:16.1f}" for its in medians.values())
+        row = "".join(f"{its[name]:16.1f}" for its in figures.values())
         print(f"{name:18}{row}{share:8.2f} {said}", flush=True)
 
 

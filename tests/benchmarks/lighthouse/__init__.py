@@ -1,0 +1,1 @@
+"""What Lighthouse, Google's check of web pages, makes of the site: `make lighthouse`."""
