@@ -32,17 +32,25 @@ _PLAIN = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
 _CLASSES = re.compile(r'class="([^"]*)"')
 _WORD = re.compile(r"[\w-]+")
 _VARIABLE = re.compile(r"var\(\s*(--[\w-]+)")
+#: What the theme's script has names for and no page has: notes on code, versions, tags, stars.
+_ABSENT = ("md-annotation", "md-source__fact", "md-status", "md-tag", "md-version")
+#: All pages are written from the left to the right.
+_FROM_THE_RIGHT = "[dir=rtl]"
 _used: set[str] = set()
 _sheets: list[Path] = []
 
 
 def on_config(config: MkDocsConfig, **_: Any) -> None:
-    """Name the one style sheet after what it is made of."""
+    """Name the one style sheet after what it is made of, and the scripts at the foot of a page."""
     theme = next(each for each in map(Path, config.theme.dirs) if (each / "base.html").is_file())
     own = Path(config.docs_dir, "assets/javascript")
     _used.clear()
-    for script in [*theme.glob("assets/javascripts/bundle.*.js"), *own.rglob("*.js")]:
+    bundles = [*theme.glob("assets/javascripts/bundle.*.js")]
+    for script in [*bundles, *own.rglob("*.js")]:
         _used.update(_WORD.findall(script.read_text(encoding="utf-8")))
+    at_the_foot = [script for script in config.extra_javascript if isinstance(script, str)]
+    names = [bundle.relative_to(theme).as_posix() for bundle in bundles]
+    config.extra["scripts"] = [*names, *at_the_foot]
     _sheets.clear()
     for name in ("main", "palette"):
         _sheets.extend(theme.glob(f"assets/stylesheets/{name}.*.css"))
@@ -142,6 +150,8 @@ def _text(rules: Iterable[Any], used: set[str], begun: Sequence[str], variables:
                 text
                 for text, needs in rule.selectors
                 if all(each in used or each.startswith(begun) for each in needs)
+                if not any(each.startswith(_ABSENT) for each in needs)
+                if _FROM_THE_RIGHT not in text
             ]
             declarations = [
                 text
@@ -194,6 +204,9 @@ def _brackets(tokens: Iterable[Any]) -> Iterable[Any]:
 
 def _declarations(content: Sequence[Any]) -> Iterable[tuple[str, str]]:
     parsed = tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True)
+    names = {node.name for node in parsed if node.type == "declaration"}
     for node in parsed:
         name = node.name if node.type == "declaration" else ""
+        if name.startswith("-webkit-mask") and name.removeprefix("-webkit-") in names:
+            continue  # all browsers know the plain name by now
         yield name, " ".join(node.serialize().rstrip(";").split())

@@ -39,6 +39,8 @@ def test_a_command_keeps_its_prompts() -> None:
         (".off,.on>a:hover{color:red}", ".on>a:hover{color:red}"),
         (".on :is(.on,.off){color:red}", ".on :is(.on,.off){color:red}"),
         (".made-later{color:red}", ".made-later{color:red}"),
+        ("[dir=rtl] .on{color:red}", ""),
+        (".on{-webkit-mask:none;mask:none}", ".on{mask:none}"),
         ("@media print{.off{color:red}}", ""),
         ("@media print{.on{color:red}}", "@media print{.on{color:red}}"),
         ("a{--x:1;--y:2;color:var(--y)}", "a{--y:2;color:var(--y)}"),
