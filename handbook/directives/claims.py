@@ -18,8 +18,8 @@ from handbook.snippet import FOLDER, snippet
 
 #: What stands above the claims of each page.
 SAID = (
-    "A test on the real server stands behind each claim, and each mark leads to it. The test is "
-    "run again without the line that carries the claim, and has to see what stands here. ✓: the "
+    "Each claim is an experiment: a test on the real server shows it. Run again without the line "
+    "that carries the claim, the test shows what happens then. Each mark leads to it. ✓: the "
     "claim holds on this broker. ≠: the broker does something else, and the test asserts what."
 )
 
