@@ -11,10 +11,12 @@ from typing import Any
 import nats
 import psycopg
 import pytest
-from aiokafka.errors import KafkaError
+from aiokafka.admin import NewTopic
+from aiokafka.errors import MessageSizeTooLargeError
 from redis import Redis
 
 from tests.brokers import Server
+from tests.brokers.kafka import ask
 from tests.brokers.rabbitmq import Rabbitmq
 from tests.patterns.home import load
 from tests.patterns.stage import Stage
@@ -45,6 +47,11 @@ def of(key: str, *topics: str) -> pytest.MarkDecorator:
     mark = pytest.mark.broker(key)
     cases = [pytest.param(topic, id=f"{key}-{topic}", marks=mark) for topic in topics]
     return pytest.mark.parametrize("topic", cases)
+
+
+def loaded(topic: str, key: str, folder: Path) -> Any:
+    """Return a copy of a pattern's snippet as a module."""
+    return load(download(SNIPPETS / "patterns" / topic / f"on_{key}.py", folder))
 
 
 @pytest.mark.parametrize(
@@ -178,8 +185,7 @@ def test_a_replier_publishes_to_inboxes_only(
     topic: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NATS_URL", server.address)
-    file = SNIPPETS / "patterns" / topic / "on_nats.py"
-    snippet: Any = load(download(file, tmp_path))
+    snippet = loaded(topic, "nats", tmp_path)
 
     async def handle(video: str) -> str:
         return f"{video}: done"
@@ -239,17 +245,22 @@ def test_a_task_whose_last_worker_died_is_not_tried_again(
 
 
 @of("kafka", "transactional_outbox")
-def test_a_batch_is_published_when_all_of_it_is_confirmed(topic: str, tmp_path: Path) -> None:
-    snippet: Any = load(download(SNIPPETS / "patterns" / topic / "on_kafka.py", tmp_path))
+def test_a_batch_is_published_when_all_of_it_is_confirmed(
+    topic: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", server.address)
+    snippet = loaded(topic, "kafka", tmp_path)
 
-    class Producer:
-        async def send(self, *_: object, **__: object) -> asyncio.Future[None]:
-            confirm: asyncio.Future[None] = asyncio.Future()
-            asyncio.get_running_loop().call_soon(confirm.set_exception, KafkaError("refused"))
-            return confirm
+    async def main() -> None:
+        videos = NewTopic("videos", 1, 1, topic_configs={"max.message.bytes": "100"})
+        await ask(server.address, lambda admin: admin.create_topics([videos]))
+        async with snippet.connect() as producer:
+            publish = snippet.publisher(producer)
+            await publish([(1, "uploaded cat.mp4")])
+            with pytest.raises(MessageSizeTooLargeError):
+                await publish([(2, "uploaded " + "dog" * 99)])
 
-    with pytest.raises(KafkaError, match="refused"):
-        asyncio.run(snippet.publisher(Producer())([(1, "uploaded cat.mp4")]))
+    asyncio.run(main())
 
 
 @of("mqtt", "partitioned_consumers")
@@ -257,8 +268,7 @@ def test_producers_on_one_connection_each_learn_which_partitions_there_are(
     topic: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MQTT_URL", server.address)
-    file = SNIPPETS / "patterns" / topic / "on_mqtt.py"
-    snippet: Any = load(download(file, tmp_path))
+    snippet = loaded(topic, "mqtt", tmp_path)
 
     async def main() -> None:
         await snippet.declare()
